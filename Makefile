@@ -1,0 +1,48 @@
+# The commands of a working day. Only git, make and Python >= 3.11 are needed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check format bench lock render clean
+
+demo: $(VENV)/.run  ## first result in one command: a simulated fleet, a fault, an incident
+	$(BIN)/aiops demo
+
+test: $(VENV)/.dev  ## all tests; add ARGS='-k name' to choose
+	$(BIN)/pytest $(ARGS)
+
+check: $(VENV)/.dev  ## format, lint, types, layers, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/aiops render --check
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev  ## side-by-side measurements, one JSON document each
+	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+render: $(VENV)/.dev  ## rewrite the generated files
+	$(BIN)/aiops render
+
+lock: $(VENV)/.dev  ## resolve the lock files anew
+	$(BIN)/uv pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header -o requirements/run.txt
+	$(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes --no-header -o requirements/dev.txt
+
+$(VENV)/.run: pyproject.toml requirements/run.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml requirements/dev.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@ $(VENV)/.run
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Pure scoring of all series of a tick at once."""

@@ -1,0 +1,114 @@
+"""Records of the incident room: an alert's life, why it moved, and the incident it belongs to."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from aiops.detect.base import AlertKey, Severity, Verdict
+
+
+class AlertState(StrEnum):
+    """inactive → pending → firing → resolving → resolved (→ forgotten)."""
+
+    INACTIVE = "inactive"
+    PENDING = "pending"
+    FIRING = "firing"
+    RESOLVING = "resolving"
+    RESOLVED = "resolved"
+
+
+class ReasonKind(StrEnum):
+    """Why an alert changed state."""
+
+    BREACH_SEEN = "breach_seen"
+    ENOUGH_BREACHES = "enough_breaches"
+    NOT_ENOUGH_BREACHES = "not_enough_breaches"
+    CLEAR_SEEN = "clear_seen"
+    BREACH_AGAIN = "breach_again"
+    ENOUGH_CLEARS = "enough_clears"
+    SERIES_GONE = "series_gone"
+    RETENTION_OVER = "retention_over"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Kind plus one sentence with the counts, e.g. ``3 of the last 4 points were out of bounds (needs 3)``."""
+
+    kind: ReasonKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert as it stands now.
+
+    Attributes
+    ----------
+    started_at
+        UTC seconds at which the alert began to fire (first breach of the run that fired while pending);
+        never changes while it is active, also over a restart.
+    updated_at
+        UTC seconds of the last judgement.
+    ended_at
+        UTC seconds at which it was resolved, 0.0 while active.
+    verdict
+        The latest breach seen, with its numbers.
+    history
+        Outcome of the last judged points, newest in bit 0 (1 = breach); unknown points are not in it.
+    judged
+        How many points are in ``history`` (≤ 64).
+    """
+
+    key: AlertKey
+    state: AlertState
+    started_at: float
+    updated_at: float
+    verdict: Verdict
+    ended_at: float = 0.0
+    history: int = 0
+    judged: int = 0
+    incident: str = ""
+
+    @property
+    def severity(self) -> Severity:
+        """Severity of the latest breach."""
+        return self.verdict.severity
+
+    @property
+    def active(self) -> bool:
+        """Firing, also while it is being resolved."""
+        return self.state in (AlertState.FIRING, AlertState.RESOLVING)
+
+    def moved(self, **changes: object) -> "Alert":
+        """Copy with some fields replaced."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """An alert moved from one state to another, and why."""
+
+    at: float
+    before: AlertState
+    alert: Alert
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Alerts that belong together, told once.
+
+    ``ended_at`` is 0.0 while open. ``members`` are alert keys in order of their start.
+    """
+
+    id: str
+    title: str
+    severity: Severity
+    started_at: float
+    updated_at: float
+    ended_at: float
+    members: tuple[AlertKey, ...]
+
+    @property
+    def open(self) -> bool:
+        """Some member is still firing."""
+        return self.ended_at == 0.0

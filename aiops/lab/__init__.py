@@ -1,0 +1,1 @@
+"""Rehearsal: a simulated fleet with faults, served over real HTTP."""

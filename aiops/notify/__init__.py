@@ -1,0 +1,1 @@
+"""Doors to the people: each receiver gets every notice or we count why not."""

@@ -1,0 +1,1 @@
+"""Keeps numbers (a columnar window of fixed memory) and decisions (SQLite)."""

@@ -1,0 +1,1 @@
+"""HTTP: own metrics, health, the JSON API and the page."""

@@ -1,0 +1,59 @@
+"""Shared fixtures: real programs, recordings, free ports."""
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+REQUIRE_REAL = os.environ.get("AIOPS_REQUIRE_REAL") == "1"
+
+
+def missing(what: str) -> None:
+    """Skip, or fail where every real component must be there."""
+    if REQUIRE_REAL:
+        pytest.fail(f"{what} is missing and AIOPS_REQUIRE_REAL=1")
+    pytest.skip(f"{what} is not on this machine")
+
+
+@pytest.fixture(scope="session")
+def captures() -> Path:
+    """Folder of recordings of real programs; it lies beside the checkout on development machines only."""
+    folder = SHARED / "data" / "captures"
+    if not folder.is_dir():
+        missing("the folder of recordings (../shared/data/captures)")
+    return folder
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Return a function that gives a free loopback TCP port, a new one at each call."""
+    given: set[int] = set()
+
+    def next_port() -> int:
+        while True:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = int(probe.getsockname()[1])
+            if port not in given:
+                given.add(port)
+                return port
+
+    return next_port
+
+
+@pytest.fixture
+def real_program() -> Callable[[str], str]:
+    """Return a function that finds a program on PATH, or skips (fails under AIOPS_REQUIRE_REAL=1)."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            missing(f"the program {name}")
+        assert path is not None
+        return path
+
+    return find
