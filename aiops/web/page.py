@@ -1,0 +1,93 @@
+"""A plain page that says in ten seconds how the fleet is. Rendered here, no script, everything escaped."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from aiops.web.source import Record, Source
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --bad: #c62828; --warn: #b26a00; --good: #2e7d32; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
+h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
+.calm { color: var(--good); font-weight: 600; } .critical, .down { color: var(--bad); font-weight: 600; }
+.warning, .pending { color: var(--warn); font-weight: 600; } .up { color: var(--good); }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+nav a { margin-right: 1rem; } footer { margin-top: 3rem; opacity: .7; }
+"""
+
+
+def _cell(value: object) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    name = text if text in {"critical", "warning", "down", "up", "pending"} else ""
+    return f'<td class="{name}">{escape(text)}</td>' if name else f"<td>{escape(text)}</td>"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> str:
+    if not rows:
+        return f"<p>{escape(empty)}</p>"
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
+    body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _text(record: Record, *path: str) -> object:
+    value: object = record
+    for name in path:
+        value = value.get(name, "") if isinstance(value, Mapping) else ""
+    return "" if value is None else value
+
+
+def _headline(incidents: Sequence[Record]) -> str:
+    if not incidents:
+        return '<p class="calm">No open incident.</p>'
+    rows = [(_text(i, "severity"), _text(i, "title"), _text(i, "startsAt"), len(i.get("alerts", ())))  # type: ignore[arg-type]
+            for i in incidents]  # fmt: skip
+    return _table(("severity", "incident", "since (UTC)", "alerts"), rows, "")
+
+
+def status_page(source: Source) -> str:
+    """Return the whole page as HTML."""
+    incidents = [record for record in source.incidents() if not record.get("endsAt")]
+    alerts = [
+        (
+            _text(alert, "labels", "severity"),
+            _text(alert, "state"),
+            _text(alert, "labels", "alertname"),
+            _text(alert, "annotations", "summary"),
+            _text(alert, "annotations", "description"),
+        )
+        for alert in source.alerts()
+        if alert.get("state") != "resolved"
+    ]
+    targets = [
+        (
+            _text(target, "health"),
+            _text(target, "source"),
+            _text(target, "facts", "engine"),
+            _text(target, "lastScrapeDuration"),
+            _text(target, "lastError"),
+        )
+        for target in source.targets()
+    ]
+    links = " ".join(
+        f'<a href="{path}">{name}</a>'
+        for path, name in (
+            ("metrics", "metrics"),
+            ("api/v1/targets", "targets"),
+            ("api/v1/signals", "signals"),
+            ("api/v1/alerts", "alerts"),
+            ("api/v1/incidents", "incidents"),
+            ("api/v1/status", "status"),
+        )
+    )
+    version = escape(str(_text(source.status(), "version")))
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>aiops</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta http-equiv="refresh" content="5">'
+        f'<link rel="stylesheet" href="static/style.css"></head><body><h1>aiops</h1><nav>{links}</nav>'
+        f"<h2>Incidents</h2>{_headline(incidents)}"
+        f"<h2>Alerts</h2>{_table(('severity', 'state', 'alert', 'what', 'numbers'), alerts, 'None.')}"
+        f"<h2>Targets</h2>{_table(('health', 'source', 'engine', 'seconds', 'last error'), targets, 'No target yet.')}"
+        f"<footer>aiops {version}</footer></body></html>"
+    )

@@ -1,0 +1,48 @@
+"""What the web room needs to know; the daemon provides it. All answers are plain JSON-able records."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from aiops.signals.telemetry import Family
+
+Record = Mapping[str, object]
+
+
+class ReloadFailed(Exception):
+    """The new configuration was refused; the old one stays."""
+
+
+class Source(Protocol):
+    """The daemon as the web room sees it."""
+
+    def families(self) -> Iterable[Family]:
+        """Own telemetry and the current signals."""
+        ...
+
+    def not_ready(self) -> str:
+        """Why the daemon cannot serve yet; empty when it can."""
+        ...
+
+    def targets(self) -> Sequence[Record]:
+        """Every source with its health."""
+        ...
+
+    def signals(self, *, signal: str, entity: str) -> Sequence[Record]:
+        """Latest value of each series, filtered by exact signal name and by a substring of the entity."""
+        ...
+
+    def alerts(self) -> Sequence[Record]:
+        """Alerts that are not inactive."""
+        ...
+
+    def incidents(self) -> Sequence[Record]:
+        """Incidents, newest first."""
+        ...
+
+    def status(self) -> Record:
+        """Version, configuration, load and limits of the daemon."""
+        ...
+
+    async def reload(self) -> None:
+        """Read the configuration again; raise :class:`ReloadFailed` and keep the old one if it is bad."""
+        ...

@@ -1,0 +1,180 @@
+"""The HTTP surface: health, envelope, headers, escaping, own metrics."""
+
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestClient, TestServer
+
+from aiops.signals.catalog import SIGNALS
+from aiops.signals.telemetry import Family, FamilyKind, exported_name
+from aiops.web.server import Server, build
+from aiops.web.settings import WebSettings, split_address
+from aiops.web.source import Record, ReloadFailed
+
+
+class House:
+    """A daemon as the web room sees it."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.reloads = 0
+        self.bad_config = ""
+        self.broken = False
+        self.label = "<script>alert(1)</script>"
+
+    def families(self) -> list[Family]:
+        return [
+            Family("aiops_ticks", FamilyKind.COUNTER, "Ticks done.", [({}, 7.0)]),
+            Family("aiops_target_up", FamilyKind.GAUGE, "1 when the last scrape worked.", [({"source": 'a"b\n'}, 1.0)]),
+            Family("aiops_empty", FamilyKind.GAUGE, "Nothing yet.", []),
+        ]
+
+    def not_ready(self) -> str:
+        return self.reason
+
+    def targets(self) -> Sequence[Record]:
+        if self.broken:
+            raise RuntimeError("secret-in-a-traceback")
+        return [{"source": self.label, "health": "up", "lastScrapeDuration": float("nan"), "facts": {"engine": "vllm"}}]
+
+    def signals(self, *, signal: str, entity: str) -> Sequence[Record]:
+        return [{"signal": signal or "queue_len", "entity": entity, "value": float("inf")}]
+
+    def alerts(self) -> Sequence[Record]:
+        labels = {"alertname": "TargetDown", "severity": "critical"}
+        return [{"labels": labels, "annotations": {"summary": self.label}, "state": "firing"}]
+
+    def incidents(self) -> Sequence[Record]:
+        return [{"title": self.label, "severity": "critical", "startsAt": "now", "endsAt": None, "alerts": ["x"]}]
+
+    def status(self) -> Record:
+        return {"version": "0.1.0"}
+
+    async def reload(self) -> None:
+        self.reloads += 1
+        if self.bad_config:
+            raise ReloadFailed(self.bad_config)
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+async def client(house: House) -> AsyncIterator[TestClient]:
+    async with TestClient(TestServer(build(house, WebSettings()))) as client:
+        yield client
+
+
+async def test_health_is_independent_of_readiness(client: TestClient, house: House) -> None:
+    house.reason = "no tick yet"
+    for path in ("/-/healthy", "/healthz", "/livez"):
+        assert (await client.get(path)).status == 200
+    answer = await client.get("/-/ready")
+    assert answer.status == 503
+    assert "no tick yet" in await answer.text()
+    house.reason = ""
+    assert (await client.get("/-/ready")).status == 200
+    assert (await client.head("/-/ready")).status == 200
+
+
+async def test_api_speaks_the_prometheus_envelope_and_unknown_is_null(client: TestClient) -> None:
+    answer = await client.get("/api/v1/targets")
+    assert answer.headers["Content-Type"].startswith("application/json")
+    body = await answer.json()
+    assert body["status"] == "success"
+    assert body["data"]["activeTargets"][0]["lastScrapeDuration"] is None
+    signals = await (await client.get("/api/v1/signals", params={"signal": "ttft"})).json()
+    assert signals["data"]["signals"] == [{"signal": "ttft", "entity": "", "value": None}]
+
+
+async def test_api_errors_keep_the_envelope(client: TestClient, house: House) -> None:
+    missing = await client.get("/api/v1/nothing")
+    assert (missing.status, (await missing.json())["status"]) == (404, "error")
+    wrong = await client.post("/api/v1/alerts")
+    assert (wrong.status, (await wrong.json())["errorType"]) == (405, "bad_data")
+    unknown = await client.get("/api/v1/signals", params={"signl": "x"})
+    assert unknown.status == 400
+    assert "signl" in (await unknown.json())["error"]
+    house.broken = True
+    broken = await client.get("/api/v1/targets")
+    assert broken.status == 500
+    assert "secret" not in await broken.text()
+
+
+async def test_page_escapes_what_strangers_wrote(client: TestClient) -> None:
+    answer = await client.get("/")
+    text = await answer.text()
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert (await client.get("/static/style.css")).headers["Content-Type"].startswith("text/css")
+
+
+async def test_reload_is_off_until_enabled(house: House) -> None:
+    async with TestClient(TestServer(build(house, WebSettings()))) as client:
+        assert (await client.post("/-/reload")).status == 403
+        assert (await client.get("/-/reload")).status == 405
+    assert house.reloads == 0
+    async with TestClient(TestServer(build(house, WebSettings(enable_lifecycle=True)))) as client:
+        assert (await client.post("/-/reload")).status == 200
+        house.bad_config = "config.yaml:3: unknown key"
+        refused = await client.post("/-/reload")
+        assert refused.status == 500
+        assert "config.yaml:3" in await refused.text()
+    assert house.reloads == 2
+
+
+async def test_metrics_follow_the_accept_header(client: TestClient) -> None:
+    plain = await client.get("/metrics", headers={"Accept": "text/plain"})
+    assert plain.headers["Content-Type"].startswith("text/plain; version=")
+    text = await plain.text()
+    assert "aiops_ticks_total 7.0" in text
+    assert 'aiops_target_up{source="a\\"b\\n"} 1.0' in text
+    assert "aiops_empty" not in text
+    modern = await client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert modern.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert (await modern.text()).endswith("# EOF\n")
+
+
+@pytest.mark.real
+async def test_promtool_finds_nothing_to_complain_about(client: TestClient, real_program: object) -> None:
+    promtool = real_program("promtool")  # type: ignore[operator]
+    page = await (await client.get("/metrics", headers={"Accept": "text/plain"})).read()
+    done = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+def test_exported_names_carry_base_units() -> None:
+    assert exported_name(SIGNALS["tokens_out"]) == "aiops_signal_tokens_out_per_second"
+    assert exported_name(SIGNALS["gpu_mem_used"]) == "aiops_signal_gpu_mem_used_bytes"
+    assert len({exported_name(signal) for signal in SIGNALS.values()}) == len(SIGNALS)
+
+
+@pytest.mark.parametrize("address", ["localhost", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:70000"])
+def test_bad_listen_address_is_refused(address: str) -> None:
+    with pytest.raises(ValueError, match="listen address"):
+        WebSettings(listen_address=address)
+
+
+def test_listen_address_as_prometheus_writes_it() -> None:
+    assert split_address("[::1]:9797") == ("::1", 9797)
+    assert split_address(":9797") == ("0.0.0.0", 9797)
+    assert WebSettings(listen_address="[::1]:1").base_url == "http://[::1]:1"
+    assert WebSettings(external_url="https://aiops.example/x/").base_url == "https://aiops.example/x"
+
+
+async def test_server_binds_and_says_who_has_the_port(house: House) -> None:
+    server = Server(house, WebSettings(listen_address="127.0.0.1:0"))
+    await server.start()
+    async with ClientSession() as session, session.get(f"http://127.0.0.1:{server.port}/-/healthy") as answer:
+        assert answer.status == 200
+    second = Server(house, WebSettings(listen_address=f"127.0.0.1:{server.port}"))
+    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{server.port}"):
+        await second.start()
+    await second.stop()
+    await server.stop()
