@@ -31,6 +31,19 @@ class AlertKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """How long a rule must be sure: K of N points out of bounds to fire, M of N points fine to resolve.
+
+    Points, not seconds: a jump of the clock or a gap moves nothing. Windows hold at most 64 points.
+    """
+
+    breach_points: int
+    window_points: int
+    clear_points: int
+    clear_window: int
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """The columnar window that every detector sees. Views, never copies; read only.
 
