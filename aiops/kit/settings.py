@@ -7,7 +7,7 @@ A field's ``description`` says what it means, its unit and why the default is wh
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, WithJsonSchema
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+)s)?(?:(\d+)ms)?")
 _DURATION_FACTORS = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
@@ -49,17 +49,42 @@ def parse_size(value: object) -> object:
     return int(float(number) * base ** _SIZE_POWERS[unit.removesuffix("i")])
 
 
+def format_duration(seconds: float) -> str:
+    """Write seconds as :func:`parse_duration` reads them: 5400.0 is ``1h30m``, 0.25 is ``250ms``."""
+    rest = round(seconds * 1000)
+    if abs(seconds * 1000 - rest) > 1e-6:
+        return str(seconds)
+    parts = []
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def format_size(size_bytes: int) -> str:
+    """Write bytes as :func:`parse_size` reads them, in the largest unit that loses nothing."""
+    for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size_bytes and size_bytes % size == 0:
+            return f"{size_bytes // size}{unit}"
+    return str(size_bytes)
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
-    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}], "description": "5s, 1m30s, 2h"}),
+    Field(ge=0, allow_inf_nan=False),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}], "unit": "seconds"}),
 ]
 """Seconds; written ``5s``, ``1m30s``, ``2h`` or as a number."""
 
 Size = Annotated[
     int,
     BeforeValidator(parse_size),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}], "description": "16MiB"}),
+    Field(ge=0),
+    PlainSerializer(format_size, return_type=str, when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}], "unit": "bytes"}),
 ]
 """Bytes; written ``16MiB``, ``1GB`` or as a number."""
 
