@@ -42,6 +42,11 @@ class Timing:
     clear_points: int
     clear_window: int
 
+    def __post_init__(self) -> None:
+        for needed, window in ((self.breach_points, self.window_points), (self.clear_points, self.clear_window)):
+            if not 1 <= needed <= window <= 64:
+                raise ValueError(f"expected 1 ≤ points ≤ window ≤ 64, got {needed} of {window} in {self}")
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

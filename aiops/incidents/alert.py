@@ -51,11 +51,17 @@ class Alert:
     ended_at
         UTC seconds at which it was resolved, 0.0 while active.
     verdict
-        The latest breach seen, with its numbers.
+        The latest breach seen, with its numbers; its severity stays what it was when the alert fired.
     history
-        Outcome of the last judged points, newest in bit 0 (1 = breach); unknown points are not in it.
+        Outcome of the last judged points, newest in bit 0 (1 = breach); unknown points are not in it. It
+        starts anew when the alert fires and when it is resolved.
     judged
         How many points are in ``history`` (≤ 64).
+    incident
+        Id of the incident that it belongs to, ``""`` until it fires.
+    waited_seconds
+        While pending or active: how long nothing was heard. While resolved: how long ago that was. Clock jumps
+        are left out.
     """
 
     key: AlertKey
@@ -67,10 +73,11 @@ class Alert:
     history: int = 0
     judged: int = 0
     incident: str = ""
+    waited_seconds: float = 0.0
 
     @property
     def severity(self) -> Severity:
-        """Severity of the latest breach."""
+        """Severity with which it fired, or that of the latest breach while it is pending."""
         return self.verdict.severity
 
     @property
@@ -91,6 +98,16 @@ class Transition:
     before: AlertState
     alert: Alert
     reason: Reason
+
+    @property
+    def began(self) -> bool:
+        """The alert started to fire: news for people."""
+        return self.alert.active and self.before not in (AlertState.FIRING, AlertState.RESOLVING)
+
+    @property
+    def ended(self) -> bool:
+        """The alert stopped firing: news for people."""
+        return not self.alert.active and self.before in (AlertState.FIRING, AlertState.RESOLVING)
 
 
 @dataclass(frozen=True, slots=True)
