@@ -10,7 +10,7 @@ import base64
 import re
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def open_session(*, reach: Reach = Reach.ANYWHERE, connections_per_host: int = 4
     )
 
 
-async def read_capped(response: ClientResponse, limit_bytes: int) -> bytes:
+async def read_capped(response: ClientResponse, limit_bytes: int, *, shown: str = "") -> bytes:
     """Read the decoded body of a response of :func:`open_session` piece by piece.
 
     Raises
@@ -120,44 +120,37 @@ async def read_capped(response: ClientResponse, limit_bytes: int) -> bytes:
     Temporary
         When the gzip stream is damaged or breaks off.
     """
-    body, whole = await _read_prefix(response, limit_bytes)
+    shown = shown or public_url(str(response.url))
+    body, whole = await _read_prefix(response, limit_bytes, shown)
     if not whole:
         response.close()  # reading on to reuse the connection would be what the peer hopes for
-        raise BodyTooLarge(f"{public_url(str(response.url))} sent more than {limit_bytes} bytes (decoded)")
+        raise BodyTooLarge(f"{shown} sent more than {limit_bytes} bytes (decoded)")
     return body
 
 
-async def _read_prefix(response: ClientResponse, limit_bytes: int) -> tuple[bytes, bool]:
+async def _read_prefix(response: ClientResponse, limit_bytes: int, shown: str) -> tuple[bytes, bool]:
     """First ``limit_bytes`` of the decoded body, and whether that is all of it."""
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        async for piece in _decoded(response, limit_bytes):
-            size += len(piece)
-            if size > limit_bytes:
-                pieces.append(piece[: limit_bytes - size])
-                return b"".join(pieces), False
-            pieces.append(piece)
-    except zlib.error as error:
-        raise Temporary(f"{public_url(str(response.url))} sent a damaged gzip body: {error}") from error
-    return b"".join(pieces), True
-
-
-async def _decoded(response: ClientResponse, limit_bytes: int) -> AsyncIterator[bytes]:
-    """Pieces of at most 64 KiB of the decoded body."""
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in _PLAIN_ENCODINGS:
-        raise Permanent(f"{public_url(str(response.url))} sent encoding {encoding[:40]!r}, expected gzip or none")
+        raise Permanent(f"{shown} sent encoding {encoding[:40]!r}, expected gzip or none")
     inflater = Inflater() if encoding.endswith("gzip") else None
-    wire_bytes = 0
-    async for packed in response.content.iter_chunked(CHUNK_BYTES):
-        wire_bytes += len(packed)
-        if wire_bytes > limit_bytes + CHUNK_BYTES:  # endless gzip that unpacks to nothing
-            raise BodyTooLarge(f"{public_url(str(response.url))} sent more than {limit_bytes} bytes of gzip")
-        for piece in inflater.unpack(packed) if inflater else (packed,):
-            yield piece
-    if inflater:
-        inflater.finish()
+    pieces: list[bytes] = []
+    size = wire_bytes = 0
+    try:
+        async for packed in response.content.iter_chunked(CHUNK_BYTES):
+            wire_bytes += len(packed)
+            if wire_bytes > limit_bytes + CHUNK_BYTES:  # endless gzip that unpacks to nothing
+                return b"".join(pieces), False
+            for piece in inflater.unpack(packed) if inflater else (packed,):
+                pieces.append(piece[: limit_bytes - size])
+                size += len(piece)
+                if size > limit_bytes:
+                    return b"".join(pieces), False
+        if inflater:
+            inflater.finish()
+    except zlib.error as error:
+        raise Temporary(f"{shown} sent a damaged gzip body: {error}") from error
+    return b"".join(pieces), True
 
 
 class HttpClient:
@@ -289,10 +282,10 @@ def _parsed(url: str, shown: str) -> URL:
 
 async def _answer(response: ClientResponse, limit_bytes: int, shown: str) -> Answer:
     if 200 <= response.status < 300:
-        body = await read_capped(response, limit_bytes)
+        body = await read_capped(response, limit_bytes, shown=shown)
         return Answer(shown, response.status, response.headers, body)
     try:
-        body, _ = await _read_prefix(response, min(limit_bytes, ERROR_BODY_BYTES))
+        body, _ = await _read_prefix(response, min(limit_bytes, ERROR_BODY_BYTES), shown)
     except (Failure, ClientPayloadError):  # the status says more than a damaged body
         body = b""
     return Answer(shown, response.status, response.headers, body)
