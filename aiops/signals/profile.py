@@ -97,8 +97,8 @@ class Term(Section):
     metric: str = Field(min_length=1)
     """Exposed name without ``_bucket``/``_sum``/``_count``; counters are found with and without ``_total``."""
     where: Where = Field(default_factory=dict)
-    """Label → accepted values: exact, ``~regex`` (full match), ``!value`` or ``!~regex``. Several values in a
-    list are alternatives. A label that a series lacks reads as the empty string."""
+    """Label → accepted values: exact, ``~regex`` (full match), ``!value`` or ``!~regex``. In a list any
+    of the plain ones must fit, and none of the negated ones. A label that a series lacks reads as the empty string."""
 
     @field_validator("where")
     @classmethod
@@ -140,7 +140,8 @@ class Source(Term):
     offset: float = 0.0
     """Added after scaling; with ``scale: -1`` it turns a flag around."""
     reduce: Reduce | None = None
-    """How several series of one entity become one; by default mean for ratios, max for states, else sum."""
+    """How several series of one entity become one; by default max for states, mean for ratios, celsius, hertz
+    and gauges of distributions, else sum."""
     shared: bool = False
     """The series belongs to the whole process: every entity of the page gets it."""
     appears: str = ""
@@ -173,13 +174,16 @@ class Source(Term):
         return self.how or _DEFAULT_HOW[SIGNALS[signal].kind]
 
     def reduction(self, signal: str) -> Reduce:
-        """Reduction for a signal: as written, or mean for ratios, max for states, sum for the rest."""
+        """Reduction for a signal: as written, or max for states, mean for what must not be added up, else sum."""
+        known = SIGNALS[signal]
         if self.reduce is not None:
             return self.reduce
-        if SIGNALS[signal].kind is Kind.STATE:
+        if known.kind is Kind.STATE:
             return Reduce.MAX
-        counted = self.arithmetic(signal) is not How.GAUGE
-        return Reduce.MEAN if SIGNALS[signal].unit in ("ratio", "celsius", "hertz") and not counted else Reduce.SUM
+        if self.plus or self.arithmetic(signal) not in (How.GAUGE, How.COUNTER):
+            return Reduce.SUM
+        averaged = known.kind is Kind.DISTRIBUTION or known.unit in ("ratio", "celsius", "hertz")
+        return Reduce.MEAN if averaged else Reduce.SUM
 
 
 class Detect(Section):
