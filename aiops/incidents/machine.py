@@ -142,7 +142,7 @@ class Machine:
         timing = self._timing(alert.key.rule)
         points = min(moved.judged, timing.clear_window)
         clears = points - (moved.history & _newest(points)).bit_count()
-        text = f"{clears} of the last {points} points were within bounds (needs {timing.clear_points})"
+        text = _count(clears, points, "within bounds", timing.clear_points)
         if clears >= timing.clear_points:
             return _resolved(moved, now), Reason(ReasonKind.ENOUGH_CLEARS, text)
         first = alert.state is AlertState.FIRING
@@ -174,13 +174,19 @@ class Machine:
         timing = self._timing(alert.key.rule)
         breaches = (alert.history & _newest(timing.window_points)).bit_count()
         # Before its first breach a series was fine, so the window is always full.
-        of = f"the last {timing.window_points} points" if timing.window_points > 1 else "the last point"
-        return breaches, f"{breaches} of {of} were out of bounds (needs {timing.breach_points})"
+        return breaches, _count(breaches, timing.window_points, "out of bounds", timing.breach_points)
 
 
 def order(key: AlertKey) -> tuple[str, str]:
     """Sorting key of alerts; the records themselves have no order."""
     return key.rule, str(key.series)
+
+
+def _count(points: int, window: int, what: str, needed: int) -> str:
+    seen = f"{points} of the last {window} points were"
+    if window == 1:
+        seen = "the last point was" if points else "the last point was not"
+    return f"{seen} {what} (needs {needed})"
 
 
 def _newest(points: int) -> int:

@@ -1,0 +1,132 @@
+"""Alerts of one root and one time are one incident."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiops.detect.base import AlertKey, Severity, Timing, Verdict, Verdicts
+from aiops.incidents.alert import Alert, Incident
+from aiops.incidents.grouping import Grouping, root_of
+from aiops.incidents.machine import Machine
+from aiops.incidents.settings import IncidentSettings
+from aiops.signals.types import Entity, EntityKind, SeriesKey
+
+START = 1_700_000_100.0
+SETTINGS = IncidentSettings()
+
+
+def key(rule: str, **labels: str) -> AlertKey:
+    return AlertKey(rule, SeriesKey(Entity.of(EntityKind.REPLICA, **labels), "queue_len"))
+
+
+QUEUE = key("QueueGrows", pool="chat", job="vllm", instance="a:8000")
+LATENCY = key("FirstTokenSlow", pool="chat", job="vllm", instance="b:8000")
+ELSEWHERE = key("QueueGrows", pool="embed", job="vllm", instance="c:8000")
+KEYS = (QUEUE, LATENCY, ELSEWHERE)
+SEVERITIES = {QUEUE: Severity.WARNING, LATENCY: Severity.CRITICAL, ELSEWHERE: Severity.WARNING}
+
+
+class Story:
+    """A machine that fires and resolves at once, with its grouping."""
+
+    def __init__(self, settings: IncidentSettings = SETTINGS) -> None:
+        self.machine = Machine(lambda rule: Timing(1, 1, 1, 1), settings)
+        self.grouping = Grouping(settings)
+
+    def step(self, seconds: float, *breaching: AlertKey) -> list[Incident]:
+        now = START + seconds
+        verdicts = {
+            k: Verdict(k.rule, SEVERITIES[k], 2.0, 1.0, summary=f"{k.rule} summary", reason="why") for k in breaching
+        }
+        self.machine.step(now, Verdicts(verdicts))
+        changed = self.grouping.step(now, self.machine.alerts)
+        self.machine.assign(changed)
+        return changed
+
+
+def test_the_root_is_the_widest_thing_named() -> None:
+    assert root_of(QUEUE.series.entity) == "pool=chat"
+    assert root_of(Entity.of(EntityKind.TARGET, job="vllm", instance="a:1")) == "job=vllm"
+    assert root_of(Entity.of(EntityKind.GPU, node="n1", gpu="0")) == "node=n1"
+    assert root_of(Entity.of(EntityKind.GPU, gpu="0")) == 'gpu{gpu="0"}'
+
+
+def test_alerts_of_one_root_join_one_incident_told_by_the_worst() -> None:
+    story = Story()
+    (opened,) = story.step(0, QUEUE)
+    assert (opened.title, opened.severity, opened.members) == ("QueueGrows summary", Severity.WARNING, (QUEUE,))
+    assert opened.started_at == START
+    (joined,) = story.step(5, QUEUE, LATENCY)
+    assert joined.id == opened.id
+    assert (joined.title, joined.severity) == ("FirstTokenSlow summary", Severity.CRITICAL)
+    assert joined.members == (QUEUE, LATENCY)
+    assert {alert.incident for alert in story.machine.alerts.values()} == {opened.id}
+    assert story.step(10, LATENCY) == [], "one member resolved, another still fires"
+    (ended,) = story.step(15)
+    assert (ended.id, ended.ended_at, ended.severity) == (opened.id, START + 15, Severity.CRITICAL)
+
+
+def test_another_root_is_another_incident() -> None:
+    first, second = Story().step(0, QUEUE, ELSEWHERE)
+    assert first.id != second.id
+
+
+def test_the_same_alert_again_within_the_flap_window_reopens_the_incident() -> None:
+    story = Story()
+    (opened,) = story.step(0, QUEUE)
+    story.step(5)
+    (again,) = story.step(300, QUEUE)
+    assert (again.id, again.open, again.started_at) == (opened.id, True, START)
+    story.step(305)
+    (other,) = story.step(400, LATENCY)
+    assert other.id != opened.id, "not a member: a new story"
+
+
+def test_after_the_flap_window_it_is_a_new_incident() -> None:
+    story = Story()
+    (opened,) = story.step(0, QUEUE)
+    story.step(5)
+    story.step(5 + SETTINGS.flap_window + 1)
+    assert not story.grouping.incidents
+    (new,) = story.step(5 + SETTINGS.flap_window + 2, QUEUE)
+    assert new.id != opened.id
+
+
+def test_two_daemons_agree_on_the_id() -> None:
+    (one,), (two,) = Story().step(0, QUEUE), Story().step(4, QUEUE)
+    assert one.id == two.id
+    assert len(one.id) == 12
+
+
+def test_a_restart_goes_on_and_finds_a_lost_incident_again() -> None:
+    story, after = Story(), Story()
+    (opened,) = story.step(0, QUEUE)
+    after.machine.restore(story.machine.alerts.values())
+    after.grouping.restore(story.grouping.incidents.values())
+    assert after.step(60, QUEUE) == []
+    lost = Story()
+    lost.machine.restore(story.machine.alerts.values())
+    (found,) = lost.step(60, QUEUE)
+    assert (found.id, found.started_at) == (opened.id, opened.started_at)
+
+
+def test_an_incident_whose_alerts_are_gone_ends() -> None:
+    story, after = Story(), Story()
+    story.step(0, QUEUE)
+    after.grouping.restore(story.grouping.incidents.values())
+    (ended,) = after.step(60)
+    assert not ended.open
+
+
+@given(st.lists(st.tuples(st.sets(st.sampled_from(KEYS)), st.sampled_from([5.0, 600.0, 2000.0, -3600.0])), max_size=30))
+def test_every_firing_alert_has_exactly_one_open_incident(ticks: list[tuple[set[AlertKey], float]]) -> None:
+    story, seconds = Story(), 0.0
+    for breaching, step in ticks:
+        seconds += step
+        story.step(seconds, *(key for key in KEYS if key in breaching))
+        open_ones = [incident for incident in story.grouping.incidents.values() if incident.open]
+        alerts: list[Alert] = [alert for alert in story.machine.alerts.values() if alert.active]
+        for alert in alerts:
+            homes = [incident.id for incident in open_ones if alert.key in incident.members]
+            assert homes == [alert.incident]
+        assert all(any(alert.incident == incident.id for alert in alerts) for incident in open_ones)
+        assert len({root_of(incident.members[0].series.entity) for incident in open_ones}) == len(open_ones)
