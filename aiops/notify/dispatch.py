@@ -1,0 +1,165 @@
+"""From the alerts as they stand to every receiver, without ever making the tick wait.
+
+The dispatcher compares what stands with what it told, so a restart needs no care: whatever is active is told at
+the first tick, with the start it had, and the receivers recognise it. Active and recently resolved alerts are told
+again every ``resend_delay``, because Alertmanager forgets them when it restarts.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from aiohttp import ClientSession
+
+from aiops.detect.base import AlertKey
+from aiops.incidents.alert import Alert, AlertState, Incident
+from aiops.kit.clock import SYSTEM_CLOCK, Clock
+from aiops.kit.http import HttpClient
+from aiops.notify.alertmanager import Alertmanager
+from aiops.notify.base import Notifier, ReceiverStatus
+from aiops.notify.lane import Item, Lane
+from aiops.notify.notice import IncidentNotice, Letterhead, Notice, incident_notice_of, notice_of
+from aiops.notify.settings import NotifySettings
+from aiops.notify.webhook import Webhook
+
+RESENDS_VALID = 4
+"""A firing alert holds for so many resends: three may be lost before a receiver takes it as resolved."""
+_WORDED_AT_ONCE = 256
+
+
+class Dispatcher:
+    """Tells all receivers. Construct and :meth:`start` inside a running loop; :meth:`stop` once.
+
+    Parameters
+    ----------
+    alertmanagers
+        Receivers of alerts; told again and again.
+    webhooks
+        Receivers of incidents; told once per change.
+    """
+
+    def __init__(
+        self,
+        settings: NotifySettings,
+        *,
+        alertmanagers: Sequence[Notifier[Notice]] = (),
+        webhooks: Sequence[Notifier[IncidentNotice]] = (),
+        clock: Clock = SYSTEM_CLOCK,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        labels = tuple(sorted(settings.external_labels.items()))
+        self._head = Letterhead(labels, settings.external_url, settings.runbook_url)
+        self._told: dict[AlertKey, Alert] = {}
+        self._rng = rng or random.Random()  # noqa: S311 - spreads retries, protects nothing
+        self._alert_lanes = [self._lane(each, lambda notice: notice.labels) for each in alertmanagers]
+        self._incident_lanes = [self._lane(each, lambda notice: notice.incident.id) for each in webhooks]
+        self._resending: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to deliver and to resend."""
+        for lane in self._lanes():
+            lane.start()
+        self._resending = asyncio.create_task(self._resend(), name="notify resend")
+
+    def submit(self, alerts: Mapping[AlertKey, Alert], incidents: Iterable[Incident] = ()) -> None:
+        """Take in one tick; never blocks.
+
+        Parameters
+        ----------
+        alerts
+            All alerts that are not inactive: ``machine.alerts`` after ``machine.assign``.
+        incidents
+            Those that changed in this tick.
+        """
+        for key, alert in alerts.items():
+            told = self._told.get(key)
+            if alert.state is AlertState.PENDING:
+                # Its earlier life, if any, is over, and is told until the machine forgets it.
+                if told is not None and told.active:
+                    self._tell(self._ended(told))
+                continue
+            if told is None or (told.active, told.started_at) != (alert.active, alert.started_at):
+                self._tell(alert)
+            self._told[key] = alert
+        for key in [key for key in self._told if key not in alerts]:
+            if self._told[key].active:
+                self._tell(self._ended(self._told[key]))
+            del self._told[key]
+        for incident in incidents:
+            for lane in self._incident_lanes:
+                lane.offer(incident_notice_of(incident, alerts, self._head))
+
+    async def stop(self) -> None:
+        """Stop to resend, and deliver what waits within ``drain_timeout``."""
+        if self._resending is not None:
+            self._resending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._resending
+        await asyncio.gather(*(lane.stop(self._settings.drain_timeout) for lane in self._lanes()))
+
+    def status(self) -> tuple[ReceiverStatus, ...]:
+        """Every receiver, in the order of the configuration."""
+        return tuple(lane.status() for lane in self._lanes())
+
+    def _lane(self, notifier: Notifier[Item], identity: Callable[[Item], Hashable]) -> Lane[Item]:
+        return Lane(
+            notifier,
+            identity,
+            capacity=self._settings.queue_capacity,
+            # A failed try and the wait before the next one end well before two resends are over.
+            longest_retry_seconds=self._settings.resend_delay / 2,
+            give_up_seconds=self._settings.give_up_after,
+            clock=self._clock,
+            rng=self._rng,
+        )
+
+    def _lanes(self) -> list[Lane[Notice] | Lane[IncidentNotice]]:
+        return [*self._alert_lanes, *self._incident_lanes]
+
+    def _ended(self, told: Alert) -> Alert:
+        """What was told as firing and no longer is, without a word about its end."""
+        return replace(told, state=AlertState.RESOLVED, ended_at=self._clock.now())
+
+    def _tell(self, alert: Alert) -> None:
+        self._told[alert.key] = alert
+        notice = notice_of(alert, self._head)
+        for lane in self._alert_lanes:
+            lane.offer(notice)
+
+    async def _resend(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.resend_delay)
+            for count, key in enumerate(list(self._told)):
+                alert = self._told.get(key)  # look again: a tick may have come between
+                if alert is not None:
+                    self._tell(alert)
+                if count % _WORDED_AT_ONCE == _WORDED_AT_ONCE - 1:
+                    await asyncio.sleep(0)
+
+
+def dispatcher_of(
+    settings: NotifySettings, session: ClientSession, *, interval_seconds: float, clock: Clock = SYSTEM_CLOCK
+) -> Dispatcher:
+    """Build the dispatcher that the settings describe.
+
+    Parameters
+    ----------
+    session
+        Shared; its owner closes it after :meth:`Dispatcher.stop`.
+    interval_seconds
+        Time between two ticks.
+    """
+    valid_seconds = RESENDS_VALID * max(settings.resend_delay, interval_seconds)
+    return Dispatcher(
+        settings,
+        alertmanagers=[
+            Alertmanager(each, HttpClient(each.client, session), valid_seconds=valid_seconds, clock=clock)
+            for each in settings.alertmanagers
+        ],
+        webhooks=[Webhook(each, HttpClient(each.client, session)) for each in settings.webhooks],
+        clock=clock,
+    )

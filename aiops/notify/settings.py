@@ -1,0 +1,105 @@
+"""Configuration of the notify room: who is told, how often, and with which labels."""
+
+import re
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+from yarl import URL
+
+from aiops.kit.http_settings import HttpClientSettings
+from aiops.kit.settings import Duration, Secret, Section
+
+
+def _http_url(value: str) -> str:
+    """Check without quoting: the URL may hold a password or be a secret itself."""
+    try:
+        url = URL(value)
+    except ValueError:
+        raise ValueError("not a URL; expected http://host:port/prefix") from None
+    if url.scheme not in ("http", "https") or not url.host or url.query_string or url.fragment:
+        raise ValueError("not an HTTP base URL; expected http://host:port/prefix without query and fragment")
+    return value.rstrip("/")
+
+
+def _label_name(value: str) -> str:
+    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", value):
+        raise ValueError(f"{value!r} is not a label name; expected letters, digits and _, no digit first")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+LabelName = Annotated[str, AfterValidator(_label_name)]
+
+
+class AlertmanagerSettings(Section):
+    """One Alertmanager. Name every peer of a cluster: each is told everything, and they deduplicate."""
+
+    url: HttpUrl
+    """Base URL with the path prefix, if it has one: ``http://alertmanager:9093``."""
+    client: HttpClientSettings = HttpClientSettings()
+    """Credentials and TLS."""
+    timeout: Duration = Field(10.0, gt=0)
+    """Longest time for one batch, seconds; as Prometheus."""
+
+
+class WebhookSettings(Section):
+    """One receiver of incidents as JSON."""
+
+    url: Secret
+    """Where to POST. Kept secret, because in many products the URL is the credential."""
+    name: str = ""
+    """What logs and metrics call it; empty: scheme, host and port of the URL."""
+    signing_key: Secret | None = None
+    """Signs the body with HMAC-SHA256 in the header ``X-Aiops-Signature``; without it there is no header."""
+    client: HttpClientSettings = HttpClientSettings()
+    """Credentials and TLS."""
+    timeout: Duration = Field(10.0, gt=0)
+    """Longest time for one POST, seconds."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        try:
+            url = URL(self.url.get_secret_value())
+        except ValueError:
+            raise ValueError("url is not a URL; expected https://host/path") from None
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ValueError("url is not an HTTP URL; expected https://host/path")
+        return self
+
+    @property
+    def shown(self) -> str:
+        """Name without secrets."""
+        return self.name or str(URL(self.url.get_secret_value()).origin())
+
+
+class NotifySettings(Section):
+    """Receivers, and what stands on every alert."""
+
+    alertmanagers: tuple[AlertmanagerSettings, ...] = ()
+    """All peers; alerts go to every one, never to one of them."""
+    webhooks: tuple[WebhookSettings, ...] = ()
+    """Receivers of every change of an incident."""
+    resend_delay: Duration = Field(60.0, gt=0)
+    """Firing and recently resolved alerts are sent again this often, seconds: Alertmanager keeps no alerts over a
+    restart. As Prometheus. An alert that is not sent again is taken as resolved after four times this."""
+    external_labels: dict[LabelName, str] = Field(default_factory=dict)
+    """Labels for all alerts (``cluster``, ``region``), where the alert has none of that name. Replicas of this
+    daemon must carry equal ones, or every alert comes once per replica."""
+    external_url: str = ""
+    """Base URL under which people reach this daemon; for links in alerts."""
+    runbook_url: str = ""
+    """Base URL of the runbooks; the alert's name in lower case is appended."""
+    queue_capacity: int = Field(10_000, ge=1)
+    """Most alerts that wait for one receiver; beyond it the oldest are dropped and counted. As Prometheus."""
+    give_up_after: Duration = Field(3600.0, gt=0)
+    """An item that could not be delivered for so long is dropped and counted, seconds. Alerts are offered anew at
+    every resend, so this ends only what is no news any more."""
+    drain_timeout: Duration = Field(5.0, ge=0)
+    """How long a stop may wait for the queues to empty, seconds; well below the 10 s for the whole daemon."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for names in ([am.url for am in self.alertmanagers], [hook.shown for hook in self.webhooks]):
+            if len(names) != len(set(names)):
+                raise ValueError("two receivers have the same URL or name; expected each once")
+        return self
