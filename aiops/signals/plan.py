@@ -105,6 +105,10 @@ class Plan:
         Columns, [n].
     sticky
         Columns whose raw value is an event code that stays: they count its changes.
+    averaged
+        Columns made of counter gains, other than counts of events: over a long gap they say nothing about now.
+    start_time
+        Position of the only process start time on the page, or -1.
     """
 
     resolution: Resolution
@@ -124,6 +128,8 @@ class Plan:
     low: Floats
     high: Floats
     sticky: Positions
+    averaged: Positions
+    start_time: int
     histograms: HistogramTable | None
 
 
@@ -205,6 +211,7 @@ class _Compiler:
             value = binding.constant if how is How.INFO else float(len(binding.value))
             self.column(binding, stat, self.constant(value), ONE)
         else:
+            reduce = Reduce.MAX if how is How.CHANGES else reduce
             self.column(binding, stat, self.cell(binding.value, reduce, gain=False), ONE)
 
     def _distribution(self, binding: Binding) -> None:
@@ -221,11 +228,17 @@ class _Compiler:
         if binding.buckets:
             self.together.extend(binding.together)
             nothing = self.constant(float("nan"))
-            first = [self.column(binding, stat, nothing, ONE) for stat in QUANTILE_STATS][0]
+            first, *_ = [self.column(binding, stat, nothing, ONE) for stat in QUANTILE_STATS]
             cells = tuple(self.cell(positions, Reduce.SUM, gain=True) for _, positions in binding.buckets)
             bounds = tuple(bound * binding.source.scale for bound, _ in binding.buckets)
             key = SeriesKey(binding.entity, binding.signal)
             self.tables.append(_Table(key, cells, bounds, total, binding.source.scale, first))
+
+    def averages(self, column: _Column) -> bool:
+        """Tell whether a column is a rate, mean or ratio of counter gains."""
+        number = column.numerator
+        gained = number < 0 and self.requested[-number - 1][0].gain
+        return gained and SIGNALS[column.key.signal].kind is not Kind.EVENTS
 
     def reset_groups(self) -> list[Indices]:
         """Counter positions, each once, in groups that reset together (larger groups take precedence)."""
@@ -277,6 +290,8 @@ def compile_plan(layout: Layout, resolution: Resolution) -> Plan:
             [np.inf if column.key.stat == "rate" else s.high for column, s in zip(columns, limits, strict=True)]
         ),
         sticky=_positions(place for place, column in enumerate(columns) if column.sticky),
+        averaged=_positions(place for place, column in enumerate(columns) if compiler.averages(column)),
+        start_time=_only_start_time(resolution),
         histograms=_table(
             [t._replace(cells=tuple(slot(c) for c in t.cells), total=slot(t.total)) for t in compiler.tables]
         ),
@@ -297,6 +312,11 @@ def _cell_groups(
         groups.append(CellGroup(origin, first, _positions(flat), _positions(_starts(lengths)), _positions(lengths)))
         first += len(members)
     return tuple(groups), first_of
+
+
+def _only_start_time(resolution: Resolution) -> int:
+    positions = {p for b in resolution.bindings if b.signal == "start_time" for p in b.value}
+    return positions.pop() if len(positions) == 1 else -1
 
 
 def _table(tables: list[_Table]) -> HistogramTable | None:
