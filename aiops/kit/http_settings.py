@@ -10,6 +10,7 @@ from pydantic import model_validator
 
 from aiops.kit.files import read_limited
 from aiops.kit.retry import Temporary
+from aiops.kit.secrets import register
 from aiops.kit.settings import Secret, Section
 
 _SECRET_FILE_BYTES = 64 * 1024
@@ -32,6 +33,7 @@ def secret_text(value: Secret | None, file: Path | None) -> str:
         raise Temporary(f"secret file {file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not text or not text.isprintable():
         raise Temporary(f"secret file {file} is empty or has control characters")
+    register(text)
     return text
 
 
