@@ -5,15 +5,16 @@ Works without a file: every key has a default. Each section is declared beside t
 
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
+from aiops.collect.nvml_watch import NvmlSettings
+from aiops.detect.settings import DetectSettings
 from aiops.incidents.settings import IncidentSettings
 from aiops.kit.log import Format, Level
 from aiops.kit.settings import Duration, Section
+from aiops.notify.settings import NotifySettings
+from aiops.signals.settings import NormaliseSettings
 from aiops.web.settings import WebSettings
-
-LabelName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=128)]
-LabelValue = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1, max_length=1024)]
 
 
 class LogSettings(Section):
@@ -31,15 +32,20 @@ class Config(Section):
     interval: Annotated[Duration, Field(ge=0.2, le=300)] = 5.0
     """Time between two ticks: how often detectors look and how fine history is. Engines change within seconds, and
     5 s keeps a day of a small fleet in a few MiB; below 1 s most exporters only repeat themselves."""
-    external_labels: dict[LabelName, LabelValue] = Field(default_factory=dict)
-    """Labels added to everything that leaves this daemon, such as the cluster. Two daemons that watch the same
-    fleet must have the same ones, so that Alertmanager sees one alert and not two."""
-    log: LogSettings = LogSettings()
-    """Own log."""
+    nvml: NvmlSettings = NvmlSettings()
+    """GPUs of this machine, read through the driver."""
+    signals: NormaliseSettings = NormaliseSettings()
+    """From metrics pages to canonical signals."""
+    detect: DetectSettings = DetectSettings()
+    """From signals to scores."""
     incidents: IncidentSettings = IncidentSettings()
     """From scores to alerts to incidents."""
+    notify: NotifySettings = NotifySettings()
+    """Who is told."""
     web: WebSettings = WebSettings()
     """Own HTTP server."""
+    log: LogSettings = LogSettings()
+    """Own log."""
 
 
 def json_schema() -> dict[str, Any]:

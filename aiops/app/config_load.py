@@ -282,7 +282,7 @@ def _secrets(value: object) -> Iterator[str]:
         yield value.get_secret_value()
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
-            yield from _secrets(getattr(value, name))
+            yield from _secrets(value.__dict__[name])  # getattr warns about deprecated fields
     elif isinstance(value, dict):
         for inner in value.values():
             yield from _secrets(inner)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 MASK = "<secret>"
 # Shorter values would blank out innocent words all over the logs.
-SHORTEST_SECRET = 5
+SHORTEST_SECRET = 6
 
 _REFERENCE = re.compile(r"\$(?:(\$)|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|(?=\{)(?!\{\d+\}))")
 # Every pattern starts at a literal and its run cannot contain that literal again: matching stays linear.

@@ -1,0 +1,176 @@
+"""The command line: what can be said. What is then done lives in :mod:`aiops.app.commands`, imported on demand.
+
+Flags are named after Prometheus where it has a name for the thing. Nothing heavy is imported here: a health check
+runs every few seconds in a container and should cost a container nothing.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from aiops import __version__
+from aiops.app.output import CommandFailedError, Exit, Output, say
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 misused (by way of SystemExit), 3 lint."""
+    args = build_parser().parse_args(argv)
+    module, _, function = args.does.partition(":")
+    try:
+        code = int(getattr(import_module(f"aiops.app.commands.{module}"), function)(args))
+        sys.stdout.flush()
+    except CommandFailedError as error:
+        say(f"aiops: {error}")
+        return Exit.FAILED
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) had enough. Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole grammar; also the source of the reference page and of the completion scripts."""
+    parser = argparse.ArgumentParser(
+        prog="aiops", description="AIOps daemon for LLM-serving fleets.", allow_abbrev=False
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"aiops {__version__}", help="print the version and exit"
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _daemon_commands(commands)
+    _check_commands(commands)
+    _client_commands(commands)
+    _metrics_commands(commands)
+    _own_commands(commands)
+    return parser
+
+
+_Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for it
+
+
+def _command(
+    commands: "_Commands[argparse.ArgumentParser]", name: str, does: str, purpose: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=purpose, description=purpose, allow_abbrev=False)
+    if does:
+        parser.set_defaults(does=does)
+    return parser
+
+
+def _daemon_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    run = _command(commands, "run", "daemon:run", "Run the daemon.")
+    _config_flags(run)
+    demo = _command(
+        commands, "demo", "daemon:demo", "Show a simulated fleet with a fault, and what the daemon makes of it."
+    )
+    demo.add_argument("--web.listen-address", dest="listen_address", default="127.0.0.1:9797", metavar="ADDRESS",
+                      help="where the demo's web page listens")  # fmt: skip
+    demo.add_argument("--seed", type=int, default=1, metavar="N", help="the same number gives the same demo")
+
+
+def _check_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    check = _command(commands, "check", "", "Check files before the daemon uses them.")
+    kinds = check.add_subparsers(title="what to check", metavar="WHAT", required=True)
+    config = _command(kinds, "config", "check:config", "Check a configuration; list everything wrong with it.")
+    config.add_argument("file", nargs="?", metavar="FILE", type=Path, help="configuration file; as --config.file")
+    config.add_argument("--lint", action="store_true", help="exit with 3 when a setting is valid but unwise")
+    config.add_argument(
+        "--print", action="store_true", help="print the configuration in effect, with origins, without secrets"
+    )
+    config.add_argument("--schema", action="store_true", help="print the JSON Schema of the file, for editors")
+    _config_flags(config)
+
+
+def _client_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    for name, purpose in (
+        ("targets", "List what the daemon watches and whether it answers."),
+        ("alerts", "List alerts that are pending or firing."),
+        ("incidents", "List incidents with their likely cause."),
+    ):
+        parser = _command(commands, name, f"client:{name}", purpose)
+        _url_flags(parser)
+        _output_flags(parser)
+    health = _command(
+        commands, "healthcheck", "client:healthcheck", "Ask the daemon whether it is healthy; exit 1 when not."
+    )
+    _url_flags(health)
+    health.add_argument("--ready", action="store_true", help="ask whether it can serve, not only whether it lives")
+
+
+def _metrics_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    metrics = _command(commands, "metrics", "", "Look at metrics pages.")
+    kinds = metrics.add_subparsers(title="what to do", metavar="WHAT", required=True)
+    doctor = _command(
+        kinds, "doctor", "doctor:doctor", "Say which signals a metrics page gives, and what its gaps cost."
+    )
+    doctor.add_argument("page", metavar="URL|FILE", help="metrics page to look at; '-' reads stdin")
+    doctor.add_argument("--again", metavar="FILE", help="the same page some time later; needed to judge rates")
+    doctor.add_argument("--interval", metavar="SECONDS", type=_positive, default=None,
+                        help="time between the two; without --again, a URL is fetched twice")  # fmt: skip
+    doctor.add_argument("--timeout", metavar="SECONDS", type=_positive, default=10.0, help="longest wait for a URL")
+    _output_flags(doctor)
+
+
+def _own_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    version = _command(commands, "version", "own:version", "Print the version.")
+    _output_flags(version)
+    render = _command(commands, "render", "own:render", "Rewrite the generated files of a checkout.")
+    render.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 when a file is not as it would be written"
+    )
+    render.add_argument(
+        "--root", metavar="FOLDER", type=Path, default=None, help="checkout to work on; default: this one"
+    )
+    completion = _command(commands, "completion", "own:completion", "Print a completion script for a shell.")
+    completion.add_argument(
+        "shell", choices=("bash", "zsh", "fish"), help="for example: source <(aiops completion bash)"
+    )
+
+
+def _config_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--config.file", "--config", dest="config_file", type=Path, metavar="FILE",
+        help="configuration file; else AIOPS_CONFIG_FILE, else only defaults")  # fmt: skip
+    add(
+        "--target", dest="targets", action="append", default=[], metavar="URL", help="metrics page to watch; repeatable"
+    )
+    add("--web.listen-address", dest="listen_address", metavar="ADDRESS", help="web.listen_address")
+    add("--web.external-url", dest="external_url", metavar="URL", help="web.external_url")
+    add(
+        "--web.enable-lifecycle",
+        dest="enable_lifecycle",
+        action="store_true",
+        default=None,
+        help="web.enable_lifecycle",
+    )
+    add("--storage.path", dest="storage_path", metavar="FOLDER", help="store.path")
+    add("--log.level", dest="log_level", metavar="LEVEL", help="log.level: debug, info, warn or error")
+    add("--log.format", dest="log_format", metavar="FORMAT", help="log.format: logfmt or json")
+
+
+def _url_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", metavar="URL", help="the daemon; else AIOPS_URL, else http://127.0.0.1:9797")
+    parser.add_argument("--timeout", metavar="SECONDS", type=_positive, default=5.0, help="longest wait for the daemon")
+
+
+def _output_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Output, choices=tuple(Output), default=Output.TABLE,
+                        metavar="table|wide|json|yaml", help="form of the data; wide cuts nothing")  # fmt: skip
+    parser.add_argument("--no-headers", dest="headers", action="store_false", help="print tables without column names")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""``aiops check …``: find mistakes before the daemon does."""
+
+from argparse import Namespace
+
+from aiops.app.config import Config, json_schema
+from aiops.app.config_lint import lint
+from aiops.app.config_load import ConfigError, load
+from aiops.app.config_print import to_yaml
+from aiops.app.flags import sources
+from aiops.app.output import Exit, Output, document, say, write
+
+
+def config(args: Namespace) -> int:
+    """``aiops check config [FILE]``."""
+    if args.schema:
+        write(document(json_schema(), Output.JSON))
+        return Exit.OK
+    where = sources(args)
+    try:
+        loaded = load(Config, where)
+    except ConfigError as error:
+        say(str(error))
+        say(f"{where.file or 'configuration'}: {len(error.problems)} problem(s) found")
+        return Exit.FAILED
+    found = lint(loaded, where)
+    for advice in found:
+        say(str(advice))
+    if args.print:
+        write(to_yaml(loaded))
+    say(f"{where.file or 'defaults'}: valid" + (f", {len(found)} thing(s) to reconsider" if found else ""))
+    return Exit.LINT if found and args.lint else Exit.OK

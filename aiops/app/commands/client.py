@@ -1,0 +1,193 @@
+"""Commands that ask a running daemon over its HTTP API. They trust nothing in its answers: labels come from afar."""
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from http.client import HTTPException
+from typing import Any
+
+from aiops.app.output import Column, CommandFailedError, Exit, say, show, write
+
+DEFAULT_URL = "http://127.0.0.1:9797"
+LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
+Record = Mapping[str, Any]
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a daemon is never behind the web proxy
+
+
+def targets(args: Namespace) -> int:
+    """``aiops targets``."""
+    data = _records(args, "targets", "activeTargets")
+    columns = [Column("SOURCE"), Column("KIND"), Column("HEALTH"), Column("LAST"), Column("TOOK"), Column("ERROR")]
+    columns += [Column("ENTITY", wide=True), Column("FACTS", wide=True)]
+    rows = [
+        [
+            _text(target, "source"),
+            _text(target, "kind"),
+            _text(target, "health"),
+            ago(target.get("lastScrape")),
+            f"{took * 1000:.0f}ms" if isinstance(took := target.get("lastScrapeDuration"), int | float) else "",
+            _text(target, "lastError"),
+            _pairs(target.get("entity")),
+            _pairs(target.get("facts")),
+        ]
+        for target in data
+    ]
+    show(data, columns, rows, output=args.output, headers=args.headers)
+    return Exit.OK
+
+
+def alerts(args: Namespace) -> int:
+    """``aiops alerts``."""
+    data = _records(args, "alerts", "alerts")
+    columns = [
+        Column("STATE"),
+        Column("ALERT"),
+        Column("SEVERITY"),
+        Column("SINCE"),
+        Column("SUMMARY"),
+        Column("LABELS"),
+    ]
+    columns += [Column("VALUE", wide=True)]
+    rows = []
+    for alert in data:
+        labels = dict(_mapping(alert.get("labels")))
+        name, severity = str(labels.pop("alertname", "")), str(labels.pop("severity", ""))
+        summary = _text(_mapping(alert.get("annotations")), "summary")
+        since = ago(alert.get("activeAt"))
+        rows.append([_text(alert, "state"), name, severity, since, summary, _pairs(labels), _text(alert, "value")])
+    show(data, columns, rows, output=args.output, headers=args.headers)
+    return Exit.OK
+
+
+def incidents(args: Namespace) -> int:
+    """``aiops incidents``."""
+    data = _records(args, "incidents", "incidents")
+    columns = [Column("ID"), Column("STATE"), Column("SEVERITY"), Column("SINCE"), Column("ALERTS"), Column("SUMMARY")]
+    columns += [Column("CAUSE"), Column("ENDED", wide=True)]
+    rows = [
+        [
+            _text(incident, "id"),
+            _text(incident, "state", "status"),
+            _text(incident, "severity"),
+            ago(_first(incident, "startedAt", "openedAt", "startsAt", "opened_at", "started_at")),
+            str(len(listed)) if isinstance(listed := incident.get("alerts"), list) else _text(incident, "alerts"),
+            _text(incident, "title", "summary", "root"),
+            _cause(incident),
+            ago(_first(incident, "endedAt", "endsAt", "ended_at")),
+        ]
+        for incident in data
+    ]
+    show(data, columns, rows, output=args.output, headers=args.headers)
+    return Exit.OK
+
+
+def healthcheck(args: Namespace) -> int:
+    """``aiops healthcheck``."""
+    path = "/-/ready" if args.ready else "/-/healthy"
+    base = base_url(args)
+    status, body = fetch(base, path, args.timeout)
+    if status == 200:
+        write("ready\n" if args.ready else "healthy\n")
+        return Exit.OK
+    say(f"aiops: {base}{path} answers {status}: {body[:500].decode(errors='replace').strip()}")
+    return Exit.FAILED
+
+
+def base_url(args: Namespace) -> str:
+    """The daemon that is meant: ``--url``, else ``AIOPS_URL``, else the default of this machine."""
+    url = str(args.url or os.environ.get("AIOPS_URL") or DEFAULT_URL)
+    if not url.startswith(("http://", "https://")):
+        raise CommandFailedError(f"{url!r} is no URL of a daemon; expected http://HOST:PORT or https://HOST:PORT")
+    return url.rstrip("/")
+
+
+def fetch(base: str, path: str, timeout_seconds: float) -> tuple[int, bytes]:
+    """GET from the daemon.
+
+    Returns
+    -------
+    HTTP status and body.
+
+    Raises
+    ------
+    CommandFailedError
+        Nobody answers, or with too much.
+    """
+    request = urllib.request.Request(base + path, headers={"Accept": "application/json, text/plain"})  # noqa: S310 - base_url() checked the scheme
+    try:
+        with _DIRECT.open(request, timeout=timeout_seconds) as answer:
+            status, body = answer.status, answer.read(LARGEST_ANSWER_BYTES + 1)
+    except urllib.error.HTTPError as error:
+        status, body = error.code, error.read(LARGEST_ANSWER_BYTES)
+        error.close()
+    except (OSError, HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise CommandFailedError(
+            f"no daemon answers at {base} ({reason}); start one with 'aiops run', or name another with --url"
+        ) from None
+    if len(body) > LARGEST_ANSWER_BYTES:
+        raise CommandFailedError(f"{base}{path} answers with more than {LARGEST_ANSWER_BYTES} bytes")
+    return status, body
+
+
+def _records(args: Namespace, name: str, key: str) -> list[Record]:
+    """The list under ``key`` of one API answer; an item that is no mapping is left out."""
+    base = base_url(args)
+    status, body = fetch(base, f"/api/v1/{name}", args.timeout)
+    try:
+        envelope = json.loads(body)
+    except ValueError:
+        envelope = None
+    if not isinstance(envelope, dict) or "status" not in envelope:
+        raise CommandFailedError(f"{base}/api/v1/{name} answers {status} and not as an aiops daemon does")
+    if envelope["status"] != "success":
+        raise CommandFailedError(f"the daemon refuses ({status}): {envelope.get('error') or 'no reason given'}")
+    listed = _mapping(envelope.get("data")).get(key)
+    return [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+
+
+def ago(moment: object, now: float | None = None) -> str:
+    """Age of a moment (UTC seconds or RFC 3339) as one number and unit: ``12s``, ``5m``, ``3h``, ``2d``."""
+    if isinstance(moment, str):
+        try:
+            return ago(datetime.fromisoformat(moment).timestamp(), now)
+        except ValueError:
+            return moment
+    if not isinstance(moment, int | float) or moment <= 0:
+        return ""
+    age = max((now if now is not None else time.time()) - moment, 0.0)
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if age >= 2 * size:
+            return f"{int(age // size)}{unit}"
+    return f"{int(age)}s"
+
+
+def _mapping(value: object) -> Record:
+    return value if isinstance(value, dict) else {}
+
+
+def _first(record: Record, *names: str) -> object:
+    return next((record[name] for name in names if record.get(name) not in (None, "")), None)
+
+
+def _text(record: Record, *names: str) -> str:
+    value = _first(record, *names)
+    if isinstance(value, dict):
+        return _pairs(value)
+    return "" if value is None else str(value)
+
+
+def _pairs(value: object) -> str:
+    pairs: Sequence[tuple[str, object]] = tuple(_mapping(value).items())
+    return " ".join(f"{key}={_pairs(inner) if isinstance(inner, dict) else inner}" for key, inner in pairs)
+
+
+def _cause(incident: Record) -> str:
+    causes = incident.get("causes")
+    first = causes[0] if isinstance(causes, list) and causes else incident.get("cause")
+    return _text(first, "title", "name", "cause", "id") if isinstance(first, dict) else str(first or "")

@@ -1,0 +1,54 @@
+"""Flags of ``run`` and ``check config`` as the top layer of the configuration."""
+
+import os
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiops.app.config import Config
+from aiops.app.config_load import Loaded, Override, Sources, load
+
+# Attribute of the parsed arguments → flag and setting.
+_SETTINGS: dict[str, tuple[str, str]] = {
+    "listen_address": ("--web.listen-address", "web.listen_address"),
+    "external_url": ("--web.external-url", "web.external_url"),
+    "enable_lifecycle": ("--web.enable-lifecycle", "web.enable_lifecycle"),
+    "storage_path": ("--storage.path", "store.path"),
+    "log_level": ("--log.level", "log.level"),
+    "log_format": ("--log.format", "log.format"),
+    "targets": ("--target", "scrape.targets"),
+}
+_SHAPES: dict[str, Callable[[list[str]], object]] = {"targets": lambda urls: [{"url": url} for url in urls]}
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the daemon needs beside its configuration.
+
+    Attributes
+    ----------
+    loaded
+        The configuration with the origin of every value, for showing it.
+    sources
+        The layers it was read from.
+    """
+
+    loaded: Loaded[Config]
+    sources: Sources
+
+    def again(self) -> "RunOptions":
+        """Read the same layers anew, for a reload; raises ``ConfigError`` and changes nothing when they are bad."""
+        return RunOptions(load(Config, self.sources), self.sources)
+
+
+def sources(args: Namespace) -> Sources:
+    """Layers that parsed arguments ask for."""
+    file = getattr(args, "file", None) or args.config_file or os.environ.get("AIOPS_CONFIG_FILE")
+    overrides = []
+    for name, (flag, setting) in _SETTINGS.items():
+        value = getattr(args, name, None)
+        if value not in (None, []):
+            shaped = _SHAPES[name](value) if name in _SHAPES else value
+            overrides.append(Override(tuple(setting.split(".")), shaped, flag))
+    return Sources(file=Path(file) if file else None, flags=tuple(overrides))
