@@ -6,7 +6,6 @@ and our monotonic clock: a firing alert never ends early and a resolved one neve
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -71,7 +70,17 @@ class Alertmanager:
             Any other answer than 2xx. After 400 some of the batch may have been taken all the same, so it must
             not be sent again as it is; the next resend brings what still holds.
         """
-        answer = await self._client.ask(
+        answer = await self._post(items)
+        if self._follow_clock(answer):
+            # What we sent may have been over by its clock; only now do we know.
+            answer = await self._post(items)
+        if answer.status == 400:
+            text = answer.body.decode("utf-8", "replace")[:_QUOTED_CHARACTERS]
+            raise Permanent(f"{answer.url} refused some alerts of a batch: {text!r}")
+        answer.require_ok()
+
+    async def _post(self, items: Sequence[Notice]) -> Answer:
+        return await self._client.ask(
             "POST",
             self._url,
             timeout_seconds=self._timeout_seconds,
@@ -79,11 +88,6 @@ class Alertmanager:
             headers={"Content-Type": "application/json"},
             body=json.dumps([self._record(notice) for notice in items]).encode(),
         )
-        self._follow_clock(answer)
-        if answer.status == 400:
-            text = answer.body.decode("utf-8", "replace")[:_QUOTED_CHARACTERS]
-            raise Permanent(f"{answer.url} refused some alerts of a batch: {text!r}")
-        answer.require_ok()
 
     def _record(self, notice: Notice) -> dict[str, object]:
         ours, its = self._clock.now(), self._its_now()
@@ -102,15 +106,15 @@ class Alertmanager:
             return self._clock.now()
         return self._clock.monotonic() + self._ahead_of_monotonic
 
-    def _follow_clock(self, answer: Answer) -> None:
-        """Read its clock. A second of error does not matter; nonsense is not believed."""
+    def _follow_clock(self, answer: Answer) -> bool:
+        """Read its clock, and tell whether it is another than we thought. Nonsense is not believed."""
         try:
+            # The header is cut to whole seconds; a second or two of error do not matter.
             its_now = parsedate_to_datetime(answer.headers["Date"]).timestamp()
         except (KeyError, ValueError):
-            return
-        # The header is cut to whole seconds: without these two, equal clocks would look different.
-        offset = its_now - self._clock.now()
-        if -1.5 < offset < 0.5:
-            its_now = self._clock.now()
-        if math.isfinite(offset) and abs(offset) < _BELIEVED_OFFSET_SECONDS:
-            self._ahead_of_monotonic = its_now - self._clock.monotonic()
+            return False
+        thought = self._its_now()
+        if abs(its_now - self._clock.now()) > _BELIEVED_OFFSET_SECONDS:
+            return False
+        self._ahead_of_monotonic = its_now - self._clock.monotonic()
+        return abs(its_now - thought) >= _WORTH_A_WARNING_SECONDS

@@ -1,0 +1,176 @@
+"""What is told, when, and how often."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from aiops.incidents.alert import Alert, AlertState, Incident
+from aiops.kit.clock import Clock
+from aiops.kit.retry import Temporary
+from aiops.notify.dispatch import Dispatcher
+from aiops.notify.notice import IncidentNotice, Notice
+from aiops.notify.settings import NotifySettings
+
+pytestmark = pytest.mark.looptime
+START = 1_700_000_000.0
+MakeAlert = Callable[..., Alert]
+
+
+def told(notifier: Any) -> list[tuple[float, str]]:
+    """When which status arrived."""
+    return [(at, cast("Notice", item).status) for at, item in notifier.delivered]
+
+
+async def settle() -> None:
+    await asyncio.sleep(0.1)
+
+
+async def test_a_firing_alert_is_told_at_once_and_again_every_minute(
+    make_alert: MakeAlert, fake_notifier: Any, virtual_clock: Clock
+) -> None:
+    notifier = fake_notifier()
+    dispatcher = Dispatcher(NotifySettings(), alertmanagers=[notifier], clock=virtual_clock)
+    dispatcher.start()
+    alert = make_alert()
+    for tick in range(61):
+        # The numbers change with every tick; that is no news.
+        changed = replace(alert, verdict=replace(alert.verdict, value=float(tick)))
+        dispatcher.submit({alert.key: changed})
+        await asyncio.sleep(5)
+    assert told(notifier) == [(minute * 60.0, "firing") for minute in range(6)]
+    values = [dict(cast("Notice", item).annotations)["value"] for item in notifier.items()]
+    assert values == ["0", "11", "23", "35", "47", "59"], "each resend tells the latest numbers"
+    assert {cast("Notice", item).starts_at for item in notifier.items()} == {START}
+    await dispatcher.stop()
+
+
+async def test_resolved_is_told_at_once_and_until_the_machine_forgets(
+    make_alert: MakeAlert, fake_notifier: Any, virtual_clock: Clock
+) -> None:
+    notifier = fake_notifier()
+    dispatcher = Dispatcher(NotifySettings(), alertmanagers=[notifier], clock=virtual_clock)
+    dispatcher.start()
+    firing = make_alert()
+    resolved = make_alert(state=AlertState.RESOLVED, ended_at=START + 10)
+    dispatcher.submit({firing.key: firing})
+    await asyncio.sleep(10)
+    for _ in range(180):
+        dispatcher.submit({firing.key: resolved})
+        await asyncio.sleep(5)
+    dispatcher.submit({})
+    await asyncio.sleep(300)
+    ends = [at for at, status in told(notifier) if status == "resolved"]
+    assert ends[0] == 10.0
+    assert ends[1:] == [minute * 60.0 for minute in range(1, 16)]
+    assert {cast("Notice", item).ends_at for item in notifier.items()} == {None, START + 10}
+    await dispatcher.stop()
+
+
+async def test_resolving_and_breaching_again_is_no_news(
+    make_alert: MakeAlert, fake_notifier: Any, virtual_clock: Clock
+) -> None:
+    notifier = fake_notifier()
+    dispatcher = Dispatcher(NotifySettings(), alertmanagers=[notifier], clock=virtual_clock)
+    dispatcher.start()
+    for state in (AlertState.FIRING, AlertState.RESOLVING, AlertState.FIRING):
+        alert = make_alert(state=state)
+        dispatcher.submit({alert.key: alert})
+        await asyncio.sleep(5)
+    assert told(notifier) == [(0.0, "firing")]
+    await dispatcher.stop()
+
+
+async def test_pending_is_never_told_and_a_relapse_is_a_new_start(
+    make_alert: MakeAlert, fake_notifier: Any, virtual_clock: Clock
+) -> None:
+    notifier = fake_notifier()
+    dispatcher = Dispatcher(NotifySettings(), alertmanagers=[notifier], clock=virtual_clock)
+    dispatcher.start()
+    for alert in (
+        make_alert(state=AlertState.PENDING),
+        make_alert(),
+        make_alert(state=AlertState.RESOLVED, ended_at=START + 10),
+        make_alert(state=AlertState.PENDING, started_at=START + 15, ended_at=START + 10),
+        make_alert(started_at=START + 15),
+    ):
+        dispatcher.submit({alert.key: alert})
+        await asyncio.sleep(5)
+    notices = [cast("Notice", item) for item in notifier.items()]
+    assert [(notice.status, notice.starts_at) for notice in notices] == [
+        ("firing", START),
+        ("resolved", START),
+        ("firing", START + 15),
+    ]
+    assert len({notice.labels for notice in notices}) == 1
+    await dispatcher.stop()
+
+
+@pytest.mark.parametrize("pending", [True, False])
+async def test_an_alert_that_vanished_without_an_end_is_told_as_resolved(
+    make_alert: MakeAlert, fake_notifier: Any, virtual_clock: Clock, pending: bool
+) -> None:
+    notifier = fake_notifier()
+    dispatcher = Dispatcher(NotifySettings(), alertmanagers=[notifier], clock=virtual_clock)
+    dispatcher.start()
+    firing = make_alert()
+    dispatcher.submit({firing.key: firing})
+    await asyncio.sleep(5)
+    dispatcher.submit({firing.key: make_alert(state=AlertState.PENDING)} if pending else {})
+    await settle()
+    assert told(notifier) == [(0.0, "firing"), (5.0, "resolved")]
+    await dispatcher.stop()
+
+
+async def test_a_dead_receiver_delays_no_other_and_no_tick(
+    make_alert: MakeAlert, fake_notifier: Any, virtual_clock: Clock
+) -> None:
+    dead = fake_notifier(name="dead", call_seconds=10.0, behave=lambda now: Temporary("timeout"))
+    alive = fake_notifier(name="alive")
+    dispatcher = Dispatcher(NotifySettings(), alertmanagers=[dead, alive], clock=virtual_clock)
+    dispatcher.start()
+    alerts = {alert.key: alert for alert in (make_alert(f"i{i}:8000") for i in range(1000))}
+    dispatcher.submit(alerts)
+    assert asyncio.get_running_loop().time() == 0.0
+    await asyncio.sleep(600)
+    assert [status.healthy for status in dispatcher.status()] == [False, True]
+    assert len(alive.delivered) == 1000 * 10
+    assert dispatcher.status()[0].queue_length == 1000, "one place per alert, however often it is told"
+    await dispatcher.stop()
+    assert dispatcher.status()[0].dropped == 1000
+
+
+async def test_incidents_go_to_webhooks_once_per_change(
+    make_alert: MakeAlert, fake_notifier: Any, virtual_clock: Clock
+) -> None:
+    hook = fake_notifier(batch_size=1)
+    settings = NotifySettings(external_url="http://aiops:9600/")
+    dispatcher = Dispatcher(settings, webhooks=[hook], clock=virtual_clock)
+    dispatcher.start()
+    alert = make_alert()
+    incident = Incident("abc", "Queue grows", alert.severity, START, START, 0.0, (alert.key,))
+    dispatcher.submit({alert.key: alert}, [incident])
+    await asyncio.sleep(300)
+    dispatcher.submit({}, [replace(incident, ended_at=START + 300)])
+    await asyncio.sleep(300)
+    items = [cast("IncidentNotice", item) for item in hook.items()]
+    assert [(item.incident.open, len(item.alerts), item.url) for item in items] == [
+        (True, 1, "http://aiops:9600/incidents/abc"),
+        (False, 0, "http://aiops:9600/incidents/abc"),
+    ]
+    await dispatcher.stop()
+
+
+async def test_a_stop_drains_and_leaves_no_task(
+    make_alert: MakeAlert, fake_notifier: Any, virtual_clock: Clock
+) -> None:
+    notifier = fake_notifier(call_seconds=2.0)
+    dispatcher = Dispatcher(NotifySettings(drain_timeout=5.0), alertmanagers=[notifier], clock=virtual_clock)
+    dispatcher.start()
+    alert = make_alert()
+    dispatcher.submit({alert.key: alert})
+    await dispatcher.stop()
+    assert told(notifier) == [(2.0, "firing")]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
