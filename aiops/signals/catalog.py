@@ -175,3 +175,9 @@ SIGNALS: dict[str, Signal] = {signal.name: signal for signal in (*_ENGINE, *_PRO
 def stats_of(signal: Signal) -> tuple[str, ...]:
     """Statistics under which a signal is kept: those of a distribution, or the plain value."""
     return DISTRIBUTION_STATS if signal.kind is Kind.DISTRIBUTION else ("",)
+
+
+ENGINE_SIGNALS, PROBE_SIGNALS, GPU_SIGNALS, HOST_SIGNALS = (
+    tuple(signal.name for signal in part) for part in (_ENGINE, _PROBE, _GPU, _HOST)
+)
+"""Names of the signals by what they describe, in the order of the catalogue."""

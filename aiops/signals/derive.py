@@ -84,8 +84,8 @@ class Derivation:
         self._tokens = self._gather(place, "tokens_out", self._unknown)
         self.keys, self._pick = self._outputs(place)
         old = {entity: index for index, entity in enumerate(before.entities)} if before else {}
-        earlier = before.memory if before else Memory.blank(0)
-        self.memory = earlier.moved([old.get(entity) for entity in self.entities])
+        earlier: Memory = before.memory if before else Memory.blank(0)
+        self.memory: Memory = earlier.moved([old.get(entity) for entity in self.entities])
 
     def _gather(self, place: dict[SeriesKey, int], signal: str, otherwise: int) -> NDArray[np.intp]:
         return np.array([place.get(SeriesKey(entity, signal), otherwise) for entity in self.entities], dtype=np.intp)

@@ -177,15 +177,16 @@ class Normaliser:
         if table is None or np.isnan(cells[STEP]):
             return ()
         cumulative = monotone(cells[table.cells])
-        enough = cumulative[:, -1:] >= self._needed
-        values[table.columns] = np.where(enough, quantiles(table.bounds, cumulative), np.nan)
-        counts = np.diff(cumulative, axis=1, prepend=0.0)
         totals = np.where(table.totals >= 0, cells[table.totals], np.nan) * table.scales
-        known = ~np.isnan(cumulative[:, -1])
+        enough = cumulative[:, -1:] >= self._needed
+        values[table.columns] = np.where(enough, quantiles(table.bounds, cumulative, total=totals), np.nan)
+        counts = cumulative.copy()
+        counts[:, 1:] -= cumulative[:, :-1]
+        rows = zip(table.keys, table.rows, counts, totals.tolist(), strict=True)
         return tuple(
-            Buckets(key, table.bounds[row, :width], counts[row, :width], float(totals[row]))
-            for row, (key, width) in enumerate(zip(table.keys, table.widths, strict=True))
-            if known[row]
+            Buckets(key, bounds, gained[: len(bounds)], total)
+            for key, bounds, gained, total in rows
+            if gained[0] >= 0.0
         )
 
     def _derived(self, plan: Plan, values: Floats, step: float, *, restarted: bool, late: bool) -> Floats:
@@ -208,21 +209,24 @@ class Normaliser:
         if self._before is None:
             return ()
         marks: list[Mark] = []
-        served = dict.fromkeys(
-            key.entity for key in plan.keys if key.entity.kind not in (EntityKind.GPU, EntityKind.NODE)
-        )
         if restarted:
-            marks += [Mark(MarkKind.RESTARTED, entity, at, restarted) for entity in served]
+            marks += [Mark(MarkKind.RESTARTED, entity, at, restarted) for entity in _served(plan)]
         old, new = self._before.plan.resolution, plan.resolution
         # A version judged by which metrics are there is only believed when the process restarted as well.
-        if old.version and new.version and old.version != new.version and (new.version_stated or restarted):
+        if old.version != new.version and old.version and new.version and (new.version_stated or restarted):
             detail = f"{new.engine} {old.version} became {new.version}"
-            marks += [Mark(MarkKind.VERSION_CHANGED, entity, at, detail) for entity in served]
+            marks += [Mark(MarkKind.VERSION_CHANGED, entity, at, detail) for entity in _served(plan)]
         for place in np.flatnonzero(values[plan.sticky] > 0.0).tolist():
             key = plan.keys[int(plan.sticky[place])]
             if key.signal == "gpu_xid":
                 marks.append(Mark(MarkKind.XID, key.entity, at, f"Xid {codes[place]:.0f}"))
         return tuple(marks)
+
+
+def _served(plan: Plan) -> list[Entity]:
+    """Entities that are a process or part of one: all but GPUs and nodes."""
+    hardware = (EntityKind.GPU, EntityKind.NODE)
+    return list(dict.fromkeys(key.entity for key in plan.keys if key.entity.kind not in hardware))
 
 
 def _columns_of(plan: Plan, cells: Floats) -> Floats:

@@ -70,8 +70,8 @@ class HistogramTable:
         intp [h, k], cells with the cumulative buckets, padded with the last one.
     bounds
         float64 [h, k] in canonical units, padded with +Inf.
-    widths
-        Number of real buckets of each row.
+    rows
+        The real bounds of each row, float64 [buckets], always the same objects.
     totals
         intp [h], cells with the sum of observed values, or -1.
     scales
@@ -83,7 +83,7 @@ class HistogramTable:
     keys: tuple[SeriesKey, ...]
     cells: Positions
     bounds: Floats
-    widths: tuple[int, ...]
+    rows: tuple[Floats, ...]
     totals: Positions
     scales: Floats
     columns: Positions
@@ -329,7 +329,7 @@ def _table(tables: list[_Table]) -> HistogramTable | None:
         keys=tuple(table.key for table in tables),
         cells=np.array([table.cells + table.cells[-1:] * more for table, more in both], dtype=np.intp),
         bounds=np.array([table.bounds + (np.inf,) * more for table, more in both]),
-        widths=tuple(len(table.cells) for table in tables),
+        rows=tuple(np.array(table.bounds) for table in tables),
         totals=_positions(table.total or -1 for table in tables),
         scales=np.array([table.scale for table in tables]),
         columns=np.array([[table.column + i for i in range(len(QUANTILES))] for table in tables], dtype=np.intp),
