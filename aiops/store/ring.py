@@ -265,7 +265,9 @@ class Ring:
         self._latest[columns] = state.latest[kept]
         self._latest_at[columns] = state.latest_at[kept]
         self._last_seen[columns] = state.last_seen[kept]
-        self._seen_awake[columns] = self._awake_seconds - state.unseen_seconds[kept]
+        # None of them leaves at the first append: detectors must see once whose columns they were given back.
+        unseen_seconds = np.minimum(state.unseen_seconds[kept], max(0.0, self.ttl_seconds - self.step_seconds))
+        self._seen_awake[columns] = self._awake_seconds - unseen_seconds
         self._now = state.now
         self._started = True
 

@@ -361,6 +361,11 @@ class Naive:
         self.ticks = [*self.ticks, tick][-self.rows :]
         self.latest.update({series: (value, now) for series, value in tick.items() if not math.isnan(value)})
 
+    def restart(self) -> None:
+        """Nobody leaves at the first tick after a restart."""
+        oldest = self.awake - max(0.0, self.ttl - self.step)
+        self.alive = {series: max(seen, oldest) for series, seen in self.alive.items()}
+
     def column(self, series: SeriesKey) -> list[float]:
         rows = [row.get(series, NAN) for row in self.ticks]
         return [NAN] * (self.rows - len(rows)) + rows
@@ -398,6 +403,7 @@ class RingMachine(RuleBasedStateMachine):
             fresh = Ring(self.ring.rows, 5.0, max_series=self.ring.max_series, ttl_seconds=self.ring.ttl_seconds)
             fresh.restore(self.ring.export())
             self.ring = fresh
+            self.naive.restart()
 
     @invariant()
     def agree(self) -> None:
