@@ -226,6 +226,7 @@ class NvmlCollector:
             self._error = f"the NVIDIA driver is being opened, {busy:.1f} s so far"
             return ()
         self._failures += 1
+        self._error = f"the NVIDIA driver did not answer within {self._settings.deadline:g} s"
         self._hung_at = self._hung_at or self._last_attempt
         return (self._reading({}, self._take_xids()),)
 
