@@ -1,0 +1,101 @@
+"""Our own ``/metrics``, gathered fresh from the components at each scrape."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isnan
+
+from aiops import __version__
+from aiops.incidents.alert import Alert, AlertState, Incident
+from aiops.notify.base import ReceiverStatus
+from aiops.signals.catalog import SIGNALS
+from aiops.signals.telemetry import Family, FamilyKind, exported_name
+from aiops.signals.types import SeriesKey, SourceStatus
+
+_GAUGE, _COUNTER = FamilyKind.GAUGE, FamilyKind.COUNTER
+_RESERVED = {"severity", "source", "kind", "stat"}
+
+
+def gauge(name: str, help_: str, value: float) -> Family:
+    """One gauge without labels."""
+    return Family(name, _GAUGE, help_, [({}, value)])
+
+
+def counter(name: str, help_: str, value: float) -> Family:
+    """One counter without labels."""
+    return Family(name, _COUNTER, help_, [({}, value)])
+
+
+def build_info() -> Family:
+    """Version of this program as a label."""
+    return Family("aiops_build_info", _GAUGE, "Version of aiops.", [({"version": __version__}, 1.0)])
+
+
+def target_families(sources: Sequence[SourceStatus]) -> Iterator[Family]:
+    """Health and cost of every source."""
+
+    def rows(value_of: str) -> list[tuple[Mapping[str, str], float]]:
+        found: list[tuple[Mapping[str, str], float]] = []
+        for status in sources:
+            value = status.facts.get(value_of)
+            if isinstance(value, float | int):
+                found.append((_source_labels(status), float(value)))
+        return found
+
+    yield Family("aiops_target_up", _GAUGE, "1 when the last attempt to read the source succeeded.",
+                 [(_source_labels(s), float(s.up)) for s in sources if s.last_attempt > 0])  # fmt: skip
+    yield Family("aiops_target_last_success_timestamp_seconds", _GAUGE, "When the source last answered well.",
+                 [(_source_labels(s), s.last_success) for s in sources if s.last_success > 0])  # fmt: skip
+    for fact, name, help_ in (
+        ("duration_seconds", "aiops_target_duration_seconds", "Duration of the last attempt."),
+        ("size_bytes", "aiops_target_response_size_bytes", "Unpacked size of the last page."),
+        ("samples", "aiops_target_samples", "Samples on the last page."),
+        ("bad_lines", "aiops_target_bad_lines", "Lines of the last page that could not be read."),
+    ):
+        yield Family(name, _GAUGE, help_, rows(fact))
+
+
+def _source_labels(status: SourceStatus) -> dict[str, str]:
+    labels = {name: value for name, value in status.entity.labels if name not in _RESERVED}
+    return {"source": status.source, "kind": status.kind, **labels}
+
+
+def alert_families(alerts: Iterable[Alert], incidents: Iterable[Incident]) -> Iterator[Family]:
+    """How many alerts stand in each state; every combination is there from the start."""
+    counts = Counter((str(alert.state), str(alert.severity)) for alert in alerts)
+    states = [state for state in AlertState if state is not AlertState.INACTIVE]
+    rows = [
+        ({"state": str(state), "severity": severity}, float(counts[(str(state), severity)]))
+        for state in states
+        for severity in ("critical", "warning", "info")
+    ]
+    yield Family("aiops_alerts", _GAUGE, "Alerts by state and severity.", rows)
+    yield gauge("aiops_incidents_open", "Incidents that are not over.", sum(incident.open for incident in incidents))
+
+
+def receiver_families(receivers: Sequence[ReceiverStatus]) -> Iterator[Family]:
+    """Every receiver of notices: what it took, what it did not, and how long its queue is."""
+
+    def rows(value_of: str) -> list[tuple[Mapping[str, str], float]]:
+        values = [({"receiver": r.name, "kind": r.kind}, float(getattr(r, value_of))) for r in receivers]
+        return [(labels, value) for labels, value in values if not isnan(value)]
+
+    yield Family("aiops_notifications_sent", _COUNTER, "Notices that a receiver took.", rows("sent"))
+    yield Family("aiops_notifications_dropped", _COUNTER, "Notices that were given up.", rows("dropped"))
+    yield Family("aiops_notifications_refused", _COUNTER, "Notices of calls that failed for good.", rows("refused"))
+    yield Family("aiops_notifications_invalid", _COUNTER, "Notices that can never be valid.", rows("invalid"))
+    yield Family("aiops_notification_errors", _COUNTER, "Calls that failed.", rows("errors"))
+    yield Family("aiops_notifications_queue_length", _GAUGE, "Notices that wait.", rows("queue_length"))
+    yield Family("aiops_notifications_queue_capacity", _GAUGE, "Most notices that may wait.", rows("queue_capacity"))
+    yield Family("aiops_notification_latency_seconds", _GAUGE, "Duration of the last call.", rows("latency_seconds"))
+
+
+def signal_families(rows: Iterable[tuple[SeriesKey, float]]) -> Iterator[Family]:
+    """Current value of every canonical series; unknown values are left out, never shown as 0."""
+    samples: dict[str, list[tuple[Mapping[str, str], float]]] = {}
+    for key, value in rows:
+        if not isnan(value):
+            labels = {**dict(key.entity.labels), "kind": str(key.entity.kind), "stat": key.stat}
+            samples.setdefault(key.signal, []).append((labels, value))
+    for name in sorted(samples):
+        signal = SIGNALS[name]
+        yield Family(exported_name(signal), _GAUGE, signal.meaning, samples[name])

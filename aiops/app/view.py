@@ -1,0 +1,122 @@
+"""The daemon's state as plain records: what the API answers and the page shows."""
+
+from collections.abc import Mapping
+from math import isnan
+from typing import NamedTuple
+
+from aiops.detect.base import AlertKey
+from aiops.incidents.alert import Alert, Incident
+from aiops.notify.base import ReceiverStatus
+from aiops.notify.notice import Letterhead, notice_of, rfc3339
+from aiops.signals.catalog import SIGNALS
+from aiops.signals.normalise import unit_of
+from aiops.signals.types import Entity, SeriesKey, SourceStatus
+
+Record = dict[str, object]
+
+
+class Band(NamedTuple):
+    """What the detectors say of one series; NaN = not known."""
+
+    score: float
+    expected: float
+    lower: float
+    upper: float
+
+
+def _when(at: float) -> str | None:
+    return rfc3339(at) if at > 0 else None
+
+
+def entity_record(entity: Entity) -> Record:
+    """Kind and labels of an entity."""
+    return {"kind": str(entity.kind), "labels": dict(entity.labels)}
+
+
+def target_record(status: SourceStatus) -> Record:
+    """One source as ``/api/v1/targets`` shows it."""
+    never = status.last_attempt == 0.0
+    return {
+        "source": status.source,
+        "kind": status.kind,
+        "entity": entity_record(status.entity),
+        "health": "unknown" if never else "up" if status.up else "down",
+        "lastError": status.error,
+        "lastScrape": _when(status.last_attempt),
+        "lastSuccess": _when(status.last_success),
+        "lastScrapeDuration": status.facts.get("duration_seconds"),
+        "scrapeInterval": status.interval_seconds,
+        "failures": status.failures,
+        "facts": dict(status.facts),
+    }
+
+
+def alert_record(alert: Alert, head: Letterhead) -> Record:
+    """One alert with the labels and annotations that receivers see."""
+    notice = notice_of(alert, head)
+    return {
+        "labels": dict(notice.labels),
+        "annotations": dict(notice.annotations),
+        "state": str(alert.state),
+        "activeAt": _when(alert.started_at),
+        "endsAt": _when(alert.ended_at),
+        "value": alert.verdict.value,
+        "score": alert.verdict.score,
+        "expected": alert.verdict.expected,
+        "lower": alert.verdict.lower,
+        "upper": alert.verdict.upper,
+        "votes": dict(alert.verdict.votes),
+        "incident": alert.incident,
+    }
+
+
+def incident_record(incident: Incident, alerts: Mapping[AlertKey, Alert]) -> Record:
+    """One incident with its members; those that are forgotten by now keep their name and series."""
+    return {
+        "id": incident.id,
+        "title": incident.title,
+        "severity": str(incident.severity),
+        "state": "open" if incident.open else "resolved",
+        "startsAt": _when(incident.started_at),
+        "updatedAt": _when(incident.updated_at),
+        "endsAt": _when(incident.ended_at),
+        "alerts": [_member(key, alerts.get(key)) for key in incident.members],
+    }
+
+
+def _member(key: AlertKey, alert: Alert | None) -> Record:
+    member: Record = {"alertname": key.rule, "series": str(key.series), "entity": entity_record(key.series.entity)}
+    if alert is not None:
+        member |= {"state": str(alert.state), "summary": alert.verdict.summary, "reason": alert.verdict.reason}
+    return member
+
+
+def receiver_record(status: ReceiverStatus) -> Record:
+    """Health of one receiver of notices."""
+    return {
+        "name": status.name,
+        "kind": status.kind,
+        "health": "up" if status.healthy else "down",
+        "lastError": status.error,
+        "warning": status.warning,
+        "queueLength": status.queue_length,
+        "sent": status.sent,
+        "dropped": status.dropped,
+    }
+
+
+def signal_record(key: SeriesKey, value: float, at: float, band: Band) -> Record:
+    """Latest value of one series with its band; unknown numbers become null later."""
+    return {
+        "signal": key.signal,
+        "stat": key.stat,
+        "unit": unit_of(key),
+        "meaning": SIGNALS[key.signal].meaning,
+        "entity": entity_record(key.entity),
+        "value": value,
+        "at": None if isnan(at) else _when(at),
+        "score": band.score,
+        "expected": band.expected,
+        "lower": band.lower,
+        "upper": band.upper,
+    }
