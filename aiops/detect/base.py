@@ -49,6 +49,24 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleText:
+    """What a person is told about a rule, and when it fires.
+
+    ``condition`` is the text of a deterministic rule, empty for the others. ``runbook`` is a slug.
+    ``look_alikes`` are harmless states that look the same.
+    """
+
+    name: str
+    severity: Severity
+    timing: Timing
+    summary: str
+    description: str
+    runbook: str
+    condition: str = ""
+    look_alikes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """The columnar window that every detector sees. Views, never copies; read only.
 
@@ -95,6 +113,10 @@ class Detector(Protocol):
 
     def learn(self, window: Window, quiet: NDArray[np.bool_]) -> None:
         """Take in the newest row where ``quiet`` (bool [capacity]) says it was judged normal."""
+        ...
+
+    def relearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
+        """Accept as normal what ``columns`` (bool [capacity]) show lately: their level shifted for good."""
         ...
 
     def state(self) -> dict[str, NDArray[np.generic]]:

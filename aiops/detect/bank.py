@@ -1,0 +1,284 @@
+"""All detectors and rules of a tick, in order: score, decide, then learn.
+
+The order is the invariant: a point is judged before anything is learnt from it, and nothing is learnt from a
+column that is out of bounds or whose entity has a critical alert, so that an incident cannot teach itself as
+normal. What stays out of bounds for ``relearn_after`` with no such alert is accepted as the new level.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aiops.detect.base import AlertKey, Detector, RuleText, Scores, Severity, Timing, Verdict, Verdicts, Window
+from aiops.detect.columns import ColumnState
+from aiops.detect.liveness import Liveness
+from aiops.detect.policy import AnomalyPolicy, Compiler, PolicyColumns, Watch, not_critical
+from aiops.detect.rules import Conditions, Rule, RuleBook
+from aiops.detect.settings import DetectSettings
+from aiops.detect.zscore import ZScore
+from aiops.signals.catalog import SIGNALS
+from aiops.signals.types import Entity, Mark, SeriesKey, SourceStatus
+
+DETECTORS: Mapping[str, Callable[[DetectSettings, Compiler], Detector]] = {
+    "zscore": ZScore,
+}
+"""Every statistical detector. The name prefixes its arrays in snapshots."""
+
+
+@dataclass(frozen=True, slots=True)
+class BankScores:
+    """What the detectors said about the newest row.
+
+    Attributes
+    ----------
+    keys
+        Series of each column, None where it is free.
+    ensemble
+        The combined view, float32 [capacity] each.
+    votes
+        Detector → its scores, float32 [capacity].
+    learning
+        bool [capacity]: the value is known, but no detector has seen enough of the series to judge it.
+    """
+
+    now: float
+    keys: tuple[SeriesKey | None, ...]
+    ensemble: Scores
+    votes: Mapping[str, NDArray[np.float32]]
+    learning: NDArray[np.bool_]
+
+
+class Bank:
+    """Judges one tick after the other; owns what the detectors have learnt.
+
+    Parameters
+    ----------
+    settings
+        Thresholds and overrides.
+    policy, rulebook
+        The two documents of ``models/detectors``.
+
+    Raises
+    ------
+    ValueError
+        When an override names a rule that does not exist, or makes a statistical rule critical.
+    """
+
+    def __init__(self, settings: DetectSettings, policy: AnomalyPolicy, rulebook: RuleBook) -> None:
+        _check_overrides(settings, policy, rulebook)
+        off = frozenset(settings.disable)
+        self._settings = settings
+        self._watch = [_overridden(watch, watch.rule, settings) for watch in policy.watch]
+        rules = [_overridden(rule, rule.name, settings) for rule in rulebook.rules if rule.name not in off]
+        self._policy = Compiler(policy, off)
+        self._conditions = Conditions(rules)
+        self._liveness = Liveness(rules)
+        self._default_timing = policy.timing.timing()
+        statistical = (_text_of_watch(watch, self._default_timing) for watch in self._watch if watch.rule not in off)
+        self._rules = {text.name: text for text in (*map(_text_of_rule, rules), *statistical)}
+        self._detectors: tuple[Detector, ...] = ()
+        if settings.enabled:
+            self._detectors = tuple(build(settings, self._policy) for build in DETECTORS.values())
+        self._state = ColumnState(outside=0.0)
+        self._scores: BankScores | None = None
+
+    def step(
+        self,
+        window: Window,
+        now: float,
+        sources: Sequence[SourceStatus],
+        marks: Sequence[Mark],
+        watched: Collection[AlertKey],
+    ) -> Verdicts:
+        """Judge the newest row, then learn from it; call once per tick.
+
+        Parameters
+        ----------
+        now
+            UTC seconds of this tick.
+        sources
+            Health of every source.
+        marks
+            Events since the tick before.
+        watched
+            Alerts that are not inactive; those without data now come back in ``unknown``.
+        """
+        columns = self._policy.columns(window)
+        each = [detector.score(window) for detector in self._detectors]
+        ensemble = combine(each, len(window.keys))
+        votes = {detector.name: scores.score for detector, scores in zip(self._detectors, each, strict=True)}
+        learning = np.isfinite(window.values[-1]) & np.isnan(ensemble.score) & bool(each)
+        self._scores = scores = BankScores(now, window.keys, ensemble, votes, learning)
+        breaches = dict(self._conditions.evaluate(window))
+        breaches.update(self._liveness.evaluate(window, sources, marks, columns.of_entity))
+        breaches.update(self._statistics(window, columns, scores))
+        self._learn(window, columns, ensemble.score, {*breaches, *watched})
+        unknown = frozenset(key for key in watched if key not in breaches and not self._known(key, columns))
+        return Verdicts(breaches, unknown)
+
+    def scores(self) -> BankScores | None:
+        """The last tick's scores; None before the first."""
+        return self._scores
+
+    def timing(self, rule: str) -> Timing:
+        """K of N of a rule; for one that is gone from the configuration, that of the statistical rules."""
+        text = self._rules.get(rule)
+        return self._default_timing if text is None else text.timing
+
+    def rules(self) -> Mapping[str, RuleText]:
+        """Every rule that is judged, by name, with its texts."""
+        return self._rules
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Everything learnt, as ``detector.array`` → array [capacity]."""
+        parts = {"bank": self._state.state(), **{one.name: one.state() for one in self._detectors}}
+        return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+
+    def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Continue from :meth:`state` with columns moved to today's places (NaN where a series is new).
+
+        A detector that the state does not know starts anew; one whose arrays are incomplete raises ValueError.
+        """
+        owners = {"bank": self._state.restore, **{one.name: one.restore for one in self._detectors}}
+        for name, restore in owners.items():
+            arrays = {key.removeprefix(f"{name}."): array for key, array in state.items() if key.startswith(f"{name}.")}
+            if arrays:
+                restore(arrays)
+
+    def _statistics(
+        self, window: Window, columns: PolicyColumns, scores: BankScores
+    ) -> Iterator[tuple[AlertKey, Verdict]]:
+        ensemble = scores.ensemble
+        for column in np.flatnonzero((ensemble.score >= 1) & (columns.watch >= 0)):
+            key, watch = window.keys[column], self._watch[columns.watch[column]]
+            if key is None:
+                continue
+            value, score, expected, lower, upper = (
+                float(array[column])
+                for array in (window.values[-1], ensemble.score, ensemble.expected, ensemble.lower, ensemble.upper)
+            )
+            yield (
+                AlertKey(watch.rule, key),
+                Verdict(
+                    rule=watch.rule,
+                    severity=watch.severity,
+                    score=score,
+                    value=value,
+                    summary=watch.summary,
+                    reason=_reason(key, value, (expected, lower, upper), score),
+                    expected=expected,
+                    lower=lower,
+                    upper=upper,
+                    votes={name: float(vote[column]) for name, vote in scores.votes.items()},
+                ),
+            )
+
+    def _learn(
+        self, window: Window, columns: PolicyColumns, score: NDArray[np.float32], alerts: Collection[AlertKey]
+    ) -> None:
+        frozen = np.zeros(len(score), np.bool_)
+        for entity in self._in_trouble(alerts):
+            frozen[columns.of_entity.get(entity, [])] = True
+        outside, inside = (score >= 1) & ~frozen, (score < 1) & ~frozen
+        quiet = ~(frozen | outside)
+        for detector in self._detectors:
+            detector.learn(window, quiet)
+        self._state.follow(window)
+        points = self._state["outside"]
+        points += outside
+        points -= inside & (points > 0)
+        shifted = points * window.step_seconds >= self._settings.relearn_after
+        if shifted.any():
+            for detector in self._detectors:
+                detector.relearn(window, shifted)
+            points[shifted] = 0
+
+    def _in_trouble(self, alerts: Collection[AlertKey]) -> set[Entity]:
+        """Entities with a critical alert."""
+        return {
+            key.series.entity
+            for key in alerts
+            if (text := self._rules.get(key.rule)) is not None and text.severity is Severity.CRITICAL
+        }
+
+    def _known(self, key: AlertKey, columns: PolicyColumns) -> bool:
+        column = columns.of_series.get(key.series)
+        index = -1 if column is None else columns.watch[column]
+        if column is not None and index >= 0 and self._scores is not None and self._watch[index].rule == key.rule:
+            return bool(np.isfinite(self._scores.ensemble.score[column]))
+        return self._conditions.known(key) or self._liveness.known(key)
+
+
+def combine(each: Sequence[Scores], capacity: int) -> Scores:
+    """The most alarmed detector speaks, with its band; NaN where none can."""
+    if not each:
+        nothing = np.full(capacity, np.nan, np.float32)
+        return Scores(nothing, nothing, nothing, nothing)
+    best = each[0]
+    for other in each[1:]:
+        louder = (other.score > best.score) | np.isnan(best.score)
+        best = Scores(
+            np.where(louder, other.score, best.score),
+            np.where(louder, other.expected, best.expected),
+            np.where(louder, other.lower, best.lower),
+            np.where(louder, other.upper, best.upper),
+        )
+    return best
+
+
+def _reason(key: SeriesKey, value: float, band: tuple[float, float, float], score: float) -> str:
+    expected, lower, upper = band
+    signal = SIGNALS.get(key.signal)
+    unit = "" if signal is None or key.stat == "rate" or signal.unit in ("ratio", "state") else f" {signal.unit}"
+    name = f"{key.signal}:{key.stat}" if key.stat else key.signal
+    bounds = (
+        f"{'no bound' if np.isinf(lower) else f'{lower:.4g}'} to {'no bound' if np.isinf(upper) else f'{upper:.4g}'}"
+    )
+    return (
+        f"{name} = {value:.4g}{unit}, expected {expected:.4g} (band {bounds}); {score:.1f} times the allowed distance"
+    )
+
+
+def _text_of_rule(rule: Rule) -> RuleText:
+    return RuleText(
+        rule.name,
+        rule.severity,
+        rule.timing(),
+        rule.summary,
+        rule.description,
+        rule.runbook,
+        condition="" if rule.when is None else rule.when.text,
+        look_alikes=rule.look_alikes,
+    )
+
+
+def _text_of_watch(watch: Watch, otherwise: Timing) -> RuleText:
+    timing = otherwise if watch.timing is None else watch.timing.timing()
+    return RuleText(watch.rule, watch.severity, timing, watch.summary, watch.description, watch.runbook)
+
+
+_Item = TypeVar("_Item", Watch, Rule)
+
+
+def _overridden(item: _Item, name: str, settings: DetectSettings) -> _Item:
+    severity = settings.severity.get(name)
+    return item if severity is None else item.model_copy(update={"severity": severity})
+
+
+def _check_overrides(settings: DetectSettings, policy: AnomalyPolicy, rulebook: RuleBook) -> None:
+    statistical = {watch.rule for watch in policy.watch}
+    deterministic = {rule.name for rule in rulebook.rules}
+    both = sorted(statistical & deterministic)
+    if both:
+        raise ValueError(f"these rules are both statistical and deterministic: {', '.join(both)}")
+    for name in (*settings.disable, *settings.severity):
+        if name not in statistical | deterministic:
+            close = get_close_matches(name, statistical | deterministic, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ValueError(f"detect: there is no rule {name!r}{hint}")
+    for name in statistical & set(settings.severity):
+        not_critical(settings.severity[name], f"detect.severity: statistical rule {name}")

@@ -1,0 +1,77 @@
+"""Per-series state that follows the window: one number per column, reset when a column changes owner.
+
+Every detector keeps such arrays. Invariant: after :meth:`ColumnState.follow` each array has exactly the
+window's capacity, and nothing in it was learnt from another series.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aiops.detect.base import Window
+
+
+class ColumnState:
+    """Named float32 arrays [capacity].
+
+    Parameters
+    ----------
+    fill
+        Name of each array and the value of a series of which nothing is known yet.
+    """
+
+    def __init__(self, **fill: float) -> None:
+        self._fill = fill
+        self._arrays = {name: np.empty(0, np.float32) for name in fill}
+        self._generation: NDArray[np.int64] | None = None
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        return self._arrays[name]
+
+    def follow(self, window: Window) -> None:
+        """Grow to the window's capacity and blank the columns that have another owner now; idempotent."""
+        known, wanted = self._generation, window.generation
+        if known is not None and np.array_equal(known, wanted):
+            return
+        capacity = len(wanted)
+        for name, old in self._arrays.items():
+            self._arrays[name] = _resized(old, capacity, self._fill[name])
+        if known is not None:
+            kept = min(len(known), capacity)
+            changed = np.flatnonzero(known[:kept] != wanted[:kept])
+            for name, fill in self._fill.items():
+                self._arrays[name][changed] = fill
+        self._generation = wanted.copy()
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Copies of the arrays by name."""
+        return {name: array.copy() for name, array in self._arrays.items()}
+
+    def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over arrays [capacity] whose columns are already where they belong today; NaN = new series.
+
+        The owners are those of the next window that is followed.
+
+        Raises
+        ------
+        ValueError
+            When an array is missing, or they are not of one length.
+        """
+        missing = sorted(set(self._fill) - set(state))
+        if missing:
+            raise ValueError(f"saved state lacks the arrays {', '.join(missing)}; it has {', '.join(sorted(state))}")
+        arrays = {name: np.array(state[name], np.float32) for name in self._fill}
+        shapes = {array.shape for array in arrays.values()}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+            raise ValueError(f"expected arrays of one length, got the shapes {sorted(shapes)}")
+        for name, array in arrays.items():
+            array[~np.isfinite(array)] = self._fill[name]
+        self._arrays, self._generation = arrays, None
+
+
+def _resized(old: NDArray[np.float32], capacity: int, fill: float) -> NDArray[np.float32]:
+    new = np.full(capacity, fill, np.float32)
+    kept = min(len(old), capacity)
+    new[:kept] = old[:kept]
+    return new

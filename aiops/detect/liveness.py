@@ -1,0 +1,188 @@
+"""Is the source itself alive: gone, frozen, its driver hung, its GPU lost.
+
+Time is counted in ticks since a source's stamps last moved, not by comparing clocks: a wall clock that jumps
+or a daemon that slept makes nobody dead. An event (a GPU fell off the bus) holds until the thing shows life
+again, because the source tells it once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aiops.detect.base import AlertKey, Verdict, Window
+from aiops.detect.rules import Judgement, Rule
+from aiops.signals.types import Entity, Mark, MarkKind, SeriesKey, SourceStatus
+
+WHOLE = "up"
+"""In place of a signal in the series of an alert that is about the whole entity."""
+DOWN_FAILURES = 2
+"""Failed attempts in a row that make a source gone: one may be a hiccup, two are two scrapes."""
+DOWN_INTERVALS = 2.5
+"""Silence that makes a source gone even when nobody reports a failure (a hung read), in its own intervals."""
+STALE_INTERVALS = 5.0
+STALE_SECONDS = 60.0
+"""An answer that is the same for both of these, while requests run, is frozen."""
+NVML = "nvml"
+"""Kind of the source whose silence is the driver's."""
+
+_OF_MARK = {
+    MarkKind.GPU_LOST: Judgement.GPU_LOST,
+    MarkKind.GPU_DRIVER_UNRESPONSIVE: Judgement.DRIVER_UNRESPONSIVE,
+}
+_LOAD = ("running", "queue_len")
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was seen of a source, and for how many ticks it has not moved."""
+
+    success_at: float
+    change_at: float
+    silent_ticks: int = 0
+    same_ticks: int = 0
+
+    def tick(self, status: SourceStatus) -> None:
+        self.silent_ticks = 0 if status.last_success != self.success_at else self.silent_ticks + 1
+        self.same_ticks = 0 if status.last_change != self.change_at else self.same_ticks + 1
+        self.success_at, self.change_at = status.last_success, status.last_change
+
+
+class _Held(NamedTuple):
+    """An event that still holds, and when its source had last answered when it was told (0 = no such source)."""
+
+    mark: Mark
+    answered_at: float
+
+
+class Liveness:
+    """Judges sources and holds events.
+
+    Parameters
+    ----------
+    rules
+        Rules; those with a condition are left out.
+    """
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = {rule.judgement: rule for rule in rules if rule.judgement is not None}
+        self._seen: dict[str, _Seen] = {}
+        self._held: dict[tuple[Judgement, Entity], _Held] = {}
+        self._judged: set[AlertKey] = set()
+        self._tick: _Tick | None = None
+
+    def evaluate(
+        self,
+        window: Window,
+        sources: Sequence[SourceStatus],
+        marks: Sequence[Mark],
+        columns: Mapping[Entity, NDArray[np.intp]],
+    ) -> list[tuple[AlertKey, Verdict]]:
+        """Judge this tick; call once per tick. ``columns`` are those of each entity in the window."""
+        tick = self._tick = _Tick(window, sources, columns)
+        self._judged = set()
+        before = self._seen
+        self._seen = {}
+        for status in sources:
+            seen = before.get(status.source) or _Seen(status.last_success, status.last_change)
+            seen.tick(status)
+            self._seen[status.source] = seen
+        found = list(self._events(tick, marks))
+        for status in sources:
+            found += self._down(tick, status)
+            found += self._stale(tick, status)
+        return found
+
+    def known(self, key: AlertKey) -> bool:
+        """Whether anything could be said about this alert in the last :meth:`evaluate`.
+
+        After a restart an event is forgotten: until the entity shows life its alert is unknown, not fine.
+        """
+        return key in self._judged or (
+            self._tick is not None
+            and key.rule == self._name(Judgement.GPU_LOST)
+            and self._tick.alive(key.series.entity)
+        )
+
+    def _name(self, judgement: Judgement) -> str:
+        rule = self._rules.get(judgement)
+        return "" if rule is None else rule.name
+
+    def _down(self, tick: "_Tick", status: SourceStatus) -> Iterator[tuple[AlertKey, Verdict]]:
+        driver = status.kind == NVML
+        rule = self._rules.get(Judgement.DRIVER_UNRESPONSIVE if driver else Judgement.SOURCE_DOWN)
+        failed = status.failures >= DOWN_FAILURES
+        # A machine that never had a GPU has no driver to lose.
+        if rule is None or (driver and not status.last_success and not failed):
+            return
+        key = AlertKey(rule.name, SeriesKey(status.entity, WHOLE))
+        silent = self._seen[status.source].silent_ticks * tick.window.step_seconds
+        if failed or silent > DOWN_INTERVALS * status.interval_seconds:
+            why = f"{status.failures} failed attempts in a row" if failed else f"silent for {silent:.0f} s"
+            yield key, _verdict(rule, f"{status.kind} source {status.source}: {why}{_said(status.error)}")
+        self._judged.add(key)
+
+    def _stale(self, tick: "_Tick", status: SourceStatus) -> Iterator[tuple[AlertKey, Verdict]]:
+        rule = self._rules.get(Judgement.SOURCE_STALE)
+        if rule is None or not status.up or not status.last_change:
+            return
+        key = AlertKey(rule.name, SeriesKey(status.entity, WHOLE))
+        self._judged.add(key)
+        same = self._seen[status.source].same_ticks * tick.window.step_seconds
+        # The page of an idle engine may rightly stand still: it must say itself that it works.
+        if same >= max(STALE_SECONDS, STALE_INTERVALS * status.interval_seconds) and tick.loaded(status.entity):
+            yield key, _verdict(rule, f"source {status.source} gave the same answer for {same:.0f} s under load")
+
+    def _events(self, tick: "_Tick", marks: Sequence[Mark]) -> Iterator[tuple[AlertKey, Verdict]]:
+        fresh = {(_OF_MARK[mark.kind], mark.entity): mark for mark in marks if mark.kind in _OF_MARK}
+        self._held = {place: held for place, held in self._held.items() if not tick.over(place[1], held.answered_at)}
+        for place, mark in fresh.items():
+            self._held[place] = _Held(mark, tick.answered_at(mark.entity))
+        for (judgement, entity), held in self._held.items():
+            rule = self._rules.get(judgement)
+            if rule is not None:
+                yield AlertKey(rule.name, SeriesKey(entity, WHOLE)), _verdict(rule, held.mark.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    """Questions about this tick's window and sources."""
+
+    window: Window
+    sources: Sequence[SourceStatus]
+    columns: Mapping[Entity, NDArray[np.intp]]
+
+    def alive(self, entity: Entity) -> bool:
+        """The entity has a value now."""
+        columns = self.columns.get(entity)
+        return columns is not None and bool(np.isfinite(self.window.values[-1, columns]).any())
+
+    def answered_at(self, entity: Entity) -> float:
+        """When the driver of this GPU or node answered last; 0 where no source speaks for it."""
+        of_it = (s for s in self.sources if s.kind == NVML and set(s.entity.labels) <= set(entity.labels))
+        return max((status.last_success for status in of_it), default=0.0)
+
+    def over(self, entity: Entity, answered_at: float) -> bool:
+        """The driver answered anew (and had nothing to say), or without one: the entity has a value."""
+        now = self.answered_at(entity)
+        return now != answered_at if now else self.alive(entity)
+
+    def loaded(self, entity: Entity) -> bool:
+        """Something that belongs to this target runs or queues requests."""
+        for other, columns in self.columns.items():
+            if set(entity.labels) <= set(other.labels):
+                for column in columns:
+                    key = self.window.keys[column]
+                    if key is not None and key.signal in _LOAD and self.window.values[-1, column] > 0:
+                        return True
+        return False
+
+
+def _verdict(rule: Rule, reason: str) -> Verdict:
+    return Verdict(rule.name, rule.severity, score=1.0, value=0.0, summary=rule.summary, reason=reason)
+
+
+def _said(error: str) -> str:
+    return f": {error}" if error else ""

@@ -1,0 +1,234 @@
+"""Deterministic rules: what must never happen, whatever the history says.
+
+A rule is data (``models/detectors/liveness.yaml``): a condition over the signals of one entity, or one of the
+few judgements about a source that no condition can express (:mod:`aiops.detect.liveness`). Here the document is
+checked, and the conditions are evaluated for all entities of a kind at once.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+
+from aiops.detect.base import AlertKey, Severity, Timing, Verdict, Window
+from aiops.detect.condition import Condition, Operand, Truth
+from aiops.detect.policy import RULE_NAME, parse_document
+from aiops.kit.settings import Section
+from aiops.signals.catalog import SIGNALS
+from aiops.signals.types import Entity, EntityKind, SeriesKey
+
+
+class Judgement(StrEnum):
+    """Rules that look at sources and events instead of series."""
+
+    SOURCE_DOWN = "source_down"
+    SOURCE_STALE = "source_stale"
+    DRIVER_UNRESPONSIVE = "driver_unresponsive"
+    GPU_LOST = "gpu_lost"
+
+
+def _parsed(value: object) -> object:
+    return Condition.parse(value) if isinstance(value, str) else value
+
+
+ConditionText = Annotated[
+    Condition,
+    BeforeValidator(_parsed),
+    AfterValidator(lambda value: value),
+    PlainSerializer(lambda value: value.text, return_type=str),
+    WithJsonSchema({"type": "string", "description": "running > 0 and tokens_out == 0"}),
+]
+
+
+class Rule(Section, arbitrary_types_allowed=True):
+    """One rule of the document."""
+
+    name: str = Field(pattern=f"^{RULE_NAME}$")
+    """Becomes ``alertname``."""
+    severity: Severity
+    """critical pages now, warning is office hours, info is context."""
+    kinds: tuple[EntityKind, ...] = ()
+    """Entities that a condition is evaluated for."""
+    when: ConditionText | None = None
+    """Condition; see :mod:`aiops.detect.condition`."""
+    judgement: Judgement | None = None
+    """Instead of a condition."""
+    for_points: int = Field(1, ge=1, le=64)
+    """Points out of bounds until it fires …"""
+    of_points: int | None = Field(None, ge=1, le=64)
+    """… among so many; without it all in a row."""
+    resolve_points: int = Field(3, ge=1, le=64)
+    """Points within bounds until it resolves …"""
+    resolve_of_points: int | None = Field(None, ge=1, le=64)
+    """… among so many; without it all in a row."""
+    summary: str = Field(min_length=1)
+    """One line for a person, without changing numbers."""
+    description: str = Field(min_length=1)
+    """What it means for users and where to look first."""
+    runbook: str = Field(pattern="^[a-z0-9-]+$")
+    """Slug of the runbook."""
+    look_alikes: tuple[str, ...] = ()
+    """Harmless states that look the same, and how to tell them apart."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.when is None) == (self.judgement is None):
+            raise ValueError(f"rule {self.name} needs either a condition (when) or a judgement")
+        if (self.when is None) == bool(self.kinds):
+            raise ValueError(f"rule {self.name}: kinds go with a condition, and only with one")
+        self.timing()
+        return self
+
+    def timing(self) -> Timing:
+        """K of N, M of N."""
+        return Timing(
+            self.for_points,
+            self.of_points or self.for_points,
+            self.resolve_points,
+            self.resolve_of_points or self.resolve_points,
+        )
+
+
+class RuleBook(Section):
+    """The whole document."""
+
+    rules: tuple[Rule, ...]
+    """In order of display."""
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        names = [rule.name for rule in self.rules]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"these rules are there twice: {', '.join(twice)}")
+        return self
+
+    @classmethod
+    def parse(cls, document: object, where: str) -> Self:
+        """Check a loaded YAML document; raises ValueError that names ``where`` and each wrong place."""
+        return parse_document(cls, document, where)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Entities of one kind and the columns of their operands (intp [entities], −1 = has none)."""
+
+    entities: tuple[Entity, ...]
+    row: dict[Entity, int]
+    columns: dict[Operand, NDArray[np.intp]]
+
+
+class _Frame:
+    """One kind of entity in one window; a gather per operand, once."""
+
+    def __init__(self, layout: _Layout, window: Window) -> None:
+        self._layout = layout
+        self._values = window.values
+        self._now: dict[Operand, NDArray[np.float64]] = {}
+
+    def now(self, operand: Operand) -> NDArray[np.float64]:
+        if operand not in self._now:
+            self._now[operand] = self.last(operand, 1)[0]
+        return self._now[operand]
+
+    def last(self, operand: Operand, points: int) -> NDArray[np.float64]:
+        columns = self._layout.columns[operand]
+        rows = self._values[-points:, columns].astype(np.float64)
+        rows[:, columns < 0] = np.nan
+        return rows
+
+
+class Judged(NamedTuple):
+    """What one rule says this tick, per entity of one kind."""
+
+    rule: Rule
+    layout: _Layout
+    frame: _Frame
+    truth: Truth
+
+
+class Conditions:
+    """Evaluates all rules that have a condition.
+
+    Parameters
+    ----------
+    rules
+        Rules; those without a condition are left out.
+    """
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = [(rule, rule.when, kind) for rule in rules if rule.when is not None for kind in rule.kinds]
+        self._layouts: dict[EntityKind, _Layout] = {}
+        self._keys: tuple[SeriesKey | None, ...] | None = None
+        self._wanted: dict[EntityKind, dict[Operand, None]] = {}
+        for _, when, kind in self._rules:
+            self._wanted.setdefault(kind, {}).update(dict.fromkeys(when.operands))
+        self._judged: dict[tuple[str, EntityKind], Judged] = {}
+
+    def evaluate(self, window: Window) -> Iterator[tuple[AlertKey, Verdict]]:
+        """Judge the newest row; afterwards :meth:`known` speaks about it."""
+        if window.keys is not self._keys:
+            self._layouts, self._keys = self._lay_out(window.keys), window.keys
+        frames = {kind: _Frame(layout, window) for kind, layout in self._layouts.items()}
+        self._judged = {}
+        for rule, when, kind in self._rules:
+            if kind in frames:
+                judged = Judged(rule, self._layouts[kind], frames[kind], when.evaluate(frames[kind]))
+                self._judged[rule.name, kind] = judged
+                for row in np.flatnonzero(judged.truth.true):
+                    yield _breach(judged, when, int(row))
+
+    def known(self, key: AlertKey) -> bool:
+        """Whether the rule had a definite answer for this series in the last :meth:`evaluate`."""
+        judged = self._judged.get((key.rule, key.series.entity.kind))
+        row = None if judged is None else judged.layout.row.get(key.series.entity)
+        if judged is None or row is None:
+            return False
+        return bool(judged.truth.true[row] | judged.truth.false[row])
+
+    def _lay_out(self, keys: tuple[SeriesKey | None, ...]) -> dict[EntityKind, _Layout]:
+        rows: dict[EntityKind, dict[Entity, int]] = {}
+        found: list[tuple[EntityKind, Operand, int, int]] = []
+        for column, key in enumerate(keys):
+            if key is None:
+                continue
+            operand, kind = Operand(key.signal, key.stat), key.entity.kind
+            if operand in self._wanted.get(kind, ()):
+                of_kind = rows.setdefault(kind, {})
+                found.append((kind, operand, of_kind.setdefault(key.entity, len(of_kind)), column))
+        layouts = {
+            kind: _Layout(
+                tuple(of_kind),
+                of_kind,
+                {operand: np.full(len(of_kind), -1, np.intp) for operand in self._wanted[kind]},
+            )
+            for kind, of_kind in rows.items()
+        }
+        for kind, operand, row, column in found:
+            layouts[kind].columns[operand][row] = column
+        return layouts
+
+
+def _breach(judged: Judged, when: Condition, row: int) -> tuple[AlertKey, Verdict]:
+    first = when.operands[0]
+    key = AlertKey(judged.rule.name, SeriesKey(judged.layout.entities[row], first.signal, first.stat))
+    numbers = [f"{operand} = {_shown(judged.frame.now(operand)[row], operand)}" for operand in when.operands]
+    return key, Verdict(
+        rule=judged.rule.name,
+        severity=judged.rule.severity,
+        score=1.0,
+        value=float(judged.frame.now(first)[row]),
+        summary=judged.rule.summary,
+        reason=f"{', '.join(numbers)}; the rule is: {when.text}",
+    )
+
+
+def _shown(value: float, operand: Operand) -> str:
+    if np.isnan(value):
+        return "unknown"
+    unit = "" if operand.stat == "rate" else SIGNALS[operand.signal].unit
+    return f"{value:.6g}" if unit in ("", "state", "ratio") else f"{value:.6g} {unit}"

@@ -1,0 +1,48 @@
+"""Configuration of the detect room: how surprised a detector must be, how long it remembers, which rules are off."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from aiops.detect.base import Severity
+from aiops.kit.settings import Duration, Section
+
+
+class Estimator(StrEnum):
+    """How level and scale of a series are estimated."""
+
+    MEAN = "mean"
+    """Mean and root mean square of the residual."""
+    QUANTILE = "quantile"
+    """Median and median absolute deviation, tracked step by step."""
+
+
+class DetectSettings(Section):
+    """What the bank runs with; deterministic rules always run unless they are disabled by name."""
+
+    enabled: bool = True
+    """Score series statistically. Off, only the deterministic rules remain."""
+    threshold_sigma: float = Field(6.0, ge=2, le=50)
+    """Distance from the expected value at which the score is 1, in standard deviations of the one-step residual.
+    6 leaves Gaussian noise silent and real, heavy-tailed series a few points a week, which K-of-N then swallows.
+    It is one number for all series: asking for a budget of false alerts instead needs calibration, which does
+    not exist yet."""
+    minimum_samples: int = Field(60, ge=8)
+    """Known points that a series must have shown before it is judged; 5 minutes at the default tick."""
+    level_memory_points: int = Field(60, ge=2)
+    """Memory of the expected value, points: 5 minutes at the default tick, so that the daily wave is followed and
+    a fault is not (nothing is learnt from a point out of bounds)."""
+    scale_memory_points: int = Field(5000, ge=60)
+    """Memory of the noise, points: 7 hours at the default tick. Long on purpose: a scale that forgets calls the
+    first busy minute after a quiet hour an anomaly."""
+    estimator: Estimator = Estimator.MEAN
+    """``mean`` sees heavy tails and stays quiet about them; ``quantile`` ignores up to half the points, for series
+    whose outliers are not noise."""
+    relearn_after: Duration = Field(1800.0, gt=0)
+    """Time out of bounds after which a level is accepted as the new normal, seconds. 30 minutes: longer than it
+    takes a person to see the alert, short enough that a deploy does not colour the whole day. Never accepted
+    while a critical alert of the same entity is active."""
+    disable: tuple[str, ...] = ()
+    """Names of rules that are not judged at all."""
+    severity: dict[str, Severity] = Field(default_factory=dict)
+    """Rule name → severity instead of the shipped one. Statistical rules take ``info`` or ``warning`` only."""
