@@ -7,6 +7,7 @@ would look like a drop. Quantiles come from merged buckets; they are never avera
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ AVERAGED = ("kv_use",)
 _DISTRIBUTIONS = tuple(name for name, signal in SIGNALS.items() if signal.kind is Kind.DISTRIBUTION)
 
 
+@lru_cache(maxsize=65_536)
 def pool_of(replica: Entity) -> Entity:
     """Pool that a replica belongs to."""
     name = replica.label("pool") or replica.label("job")
@@ -79,7 +81,7 @@ class Pools:
         if len(columns) != len(self._seen) or any(a is not b for a, b in zip(columns, self._seen, strict=True)):
             self._plans = _plans(live)
             self._seen = columns
-            self._replicas |= {reading.source: _replicas_of(reading.columns) for reading in live}
+            self._replicas |= {reading.source: _replicas_of(reading.columns.keys) for reading in live}
         if up is not None:
             self._replicas = {source: known for source, known in self._replicas.items() if source in up}
         else:
@@ -139,16 +141,18 @@ def pool_reading(readings: Sequence[Reading], at: float) -> Reading:
     return Pools().reading(readings, at)
 
 
-def _replicas_of(columns: Columns) -> tuple[Entity, ...]:
-    return tuple(dict.fromkeys(key.entity for key in columns.keys if key.entity.kind is EntityKind.REPLICA))
+def _replicas_of(keys: Iterable[SeriesKey]) -> tuple[Entity, ...]:
+    """Replicas that serve: those of which only a probe or a start time is known say nothing of the pool's load."""
+    return tuple(
+        dict.fromkeys(key.entity for key in keys if key.entity.kind is EntityKind.REPLICA and key.signal in SUMMED)
+    )
 
 
 def _count_pools(replicas: Iterable[Sequence[Entity]]) -> dict[Entity, int]:
     counts: dict[Entity, int] = {}
-    for group in replicas:
-        for replica in group:
-            pool = pool_of(replica)
-            counts[pool] = counts.get(pool, 0) + 1
+    for replica in dict.fromkeys(replica for group in replicas for replica in group):
+        pool = pool_of(replica)
+        counts[pool] = counts.get(pool, 0) + 1
     return counts
 
 
@@ -176,7 +180,7 @@ def _plans(readings: Sequence[Reading]) -> tuple[_PoolPlan, ...]:
         place |= {key: start + column for column, key in enumerate(reading.columns.keys)}
         start += len(reading.columns.keys)
     members: dict[Entity, list[Entity]] = {}
-    for replica in dict.fromkeys(key.entity for key in place if key.entity.kind is EntityKind.REPLICA):
+    for replica in _replicas_of(place):
         members.setdefault(pool_of(replica), []).append(replica)
     return tuple(_pool_plan(pool, replicas, place) for pool, replicas in members.items())
 
