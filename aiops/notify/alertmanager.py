@@ -97,8 +97,7 @@ class Alertmanager:
         else:
             ends_at = min(notice.ends_at, ours, its)
             starts_at = min(notice.starts_at, ends_at)  # a clock set back would make it end before its start
-        record = record_of(replace(notice, starts_at=starts_at, ends_at=ends_at))
-        return {key: value for key, value in record.items() if key not in ("status", "fingerprint")}
+        return record_of(replace(notice, starts_at=starts_at, ends_at=ends_at))
 
     def _its_now(self) -> float:
         """UTC seconds by its clock; ours until it answered."""

@@ -130,9 +130,8 @@ def rfc3339(at: float) -> str:
 
 
 def record_of(notice: Notice) -> dict[str, object]:
-    """JSON form, as in Alertmanager's own webhook; ``endsAt`` is missing while the alert fires."""
+    """JSON form that Alertmanager takes; ``endsAt`` is missing while the alert fires."""
     record: dict[str, object] = {
-        "status": notice.status,
         "labels": dict(notice.labels),
         "annotations": dict(notice.annotations),
         "startsAt": rfc3339(notice.starts_at),
@@ -141,7 +140,7 @@ def record_of(notice: Notice) -> dict[str, object]:
         record["endsAt"] = rfc3339(notice.ends_at)
     if notice.generator_url:
         record["generatorURL"] = notice.generator_url
-    return {**record, "fingerprint": fingerprint(notice.labels)}
+    return record
 
 
 def _link(head: Letterhead, incident: str) -> str:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 
 from aiops.kit.http import HttpClient
-from aiops.notify.notice import IncidentNotice, record_of, rfc3339
+from aiops.notify.notice import IncidentNotice, fingerprint, record_of, rfc3339
 from aiops.notify.settings import WebhookSettings
 
 _ANSWER_BYTES = 64 * 1024
@@ -78,5 +78,8 @@ def document_of(item: IncidentNotice) -> dict[str, object]:
         "version": "1",
         "status": "firing" if incident.open else "resolved",
         "incident": record,
-        "alerts": [record_of(alert) for alert in item.alerts],
+        "alerts": [
+            {"status": alert.status, **record_of(alert), "fingerprint": fingerprint(alert.labels)}
+            for alert in item.alerts
+        ],
     }

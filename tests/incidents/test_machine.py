@@ -267,8 +267,10 @@ def test_a_relapse_that_comes_to_nothing_is_resolved_again_and_forgotten_in_time
     assert told[-1].reason.kind is ReasonKind.NOT_ENOUGH_BREACHES
     assert not told[-1].ended, "people heard of its end already"
     assert machine.alerts[KEY].ended_at == START + 4 * STEP
-    run(machine, "C" * RETENTION_STEPS, START + 10 * STEP)
-    assert not machine.alerts
+    run(machine, "C" * (RETENTION_STEPS - 6), START + 10 * STEP)
+    assert machine.alerts, "step 12 is 8 steps after its end"
+    run(machine, "C", START + 13 * STEP)
+    assert not machine.alerts, "the relapse did not prolong the retention"
 
 
 def test_transitions_come_in_the_same_order_whatever_the_order_of_the_verdicts() -> None:

@@ -210,6 +210,16 @@ async def test_our_clock_may_jump_without_ending_or_holding_an_alert(
     assert sender.warning() == f"its clock is 60 min {'ahead of' if jump < 0 else 'behind'} ours"
 
 
+async def test_an_alert_from_before_a_jump_back_does_not_start_after_its_end(
+    receiver: FakeAlertmanager, session: ClientSession, make_alert: MakeAlert
+) -> None:
+    receiver.answer = dated(START)
+    sender = sender_to(receiver.url, session, HandClock().clock)
+    await sender.send([notice_of(make_alert(started_at=START + 3600), Letterhead())])
+    ((record,),) = receiver.posts
+    assert (record["startsAt"], record["endsAt"]) == ("2023-11-14T22:13:20.000Z", "2023-11-14T22:17:20.000Z")
+
+
 async def test_a_receiver_whose_clock_is_ahead_gets_the_batch_again_at_once(
     receiver: FakeAlertmanager, session: ClientSession, make_alert: MakeAlert
 ) -> None:

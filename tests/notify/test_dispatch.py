@@ -108,6 +108,20 @@ async def test_pending_is_never_told_and_a_relapse_is_a_new_start(
     await dispatcher.stop()
 
 
+async def test_a_new_start_is_told_at_once_also_when_the_end_was_missed(
+    make_alert: MakeAlert, fake_notifier: Any, virtual_clock: Clock
+) -> None:
+    notifier = fake_notifier()
+    dispatcher = Dispatcher(NotifySettings(), alertmanagers=[notifier], clock=virtual_clock)
+    dispatcher.start()
+    for started_at in (START, START + 5):
+        alert = make_alert(started_at=started_at)
+        dispatcher.submit({alert.key: alert})
+        await asyncio.sleep(5)
+    assert told(notifier) == [(0.0, "firing"), (5.0, "firing")]
+    await dispatcher.stop()
+
+
 @pytest.mark.parametrize("pending", [True, False])
 async def test_an_alert_that_vanished_without_an_end_is_told_as_resolved(
     make_alert: MakeAlert, fake_notifier: Any, virtual_clock: Clock, pending: bool

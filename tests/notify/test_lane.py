@@ -94,6 +94,19 @@ async def test_a_recovered_receiver_hears_within_two_intervals(
     await lane.stop(1.0)
 
 
+@pytest.mark.parametrize(("asked", "waited"), [(20.0, 20.0), (3600.0, 30.0)])
+async def test_the_receiver_may_ask_for_a_wait_but_not_for_ever(
+    fake_notifier: Any, virtual_clock: Clock, asked: float, waited: float
+) -> None:
+    notifier = fake_notifier(behave=lambda now: Temporary("429", asked) if now < 1 else None)
+    lane = lane_to(notifier, virtual_clock)
+    lane.start()
+    lane.offer("a")
+    await asyncio.sleep(100)
+    assert notifier.tries == [0.0, waited]
+    await lane.stop(1.0)
+
+
 async def test_a_refused_batch_is_not_sent_again(fake_notifier: Any, virtual_clock: Clock) -> None:
     notifier = fake_notifier(behave=lambda now: Permanent("400") if now < 5 else None)
     lane = lane_to(notifier, virtual_clock)

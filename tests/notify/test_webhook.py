@@ -15,7 +15,7 @@ from aiops.detect.base import Severity
 from aiops.incidents.alert import Alert, Incident
 from aiops.kit.http import HttpClient, open_session
 from aiops.kit.retry import Permanent, Temporary
-from aiops.notify.notice import IncidentNotice, Letterhead, incident_notice_of
+from aiops.notify.notice import IncidentNotice, Letterhead, fingerprint, incident_notice_of
 from aiops.notify.settings import WebhookSettings
 from aiops.notify.webhook import Webhook
 
@@ -71,6 +71,8 @@ async def test_an_incident_is_one_signed_document(receiver: Receiver, item: Inci
         "url": "http://aiops:9600/incidents/abc",
     }
     assert document["alerts"][0]["labels"]["instance"] == "a:8000"
+    assert document["alerts"][0]["status"] == "firing"
+    assert document["alerts"][0]["fingerprint"] == fingerprint(item.alerts[0].labels)
     assert "endsAt" not in document["alerts"][0]
 
 
