@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from aiops.collect.nvml_watch import NvmlSettings
+from aiops.collect.settings import ScrapeSettings
 from aiops.detect.settings import DetectSettings
 from aiops.incidents.settings import IncidentSettings
 from aiops.kit.log import Format, Level
@@ -32,6 +33,8 @@ class Config(Section):
     interval: Annotated[Duration, Field(ge=0.2, le=300)] = 5.0
     """Time between two ticks: how often detectors look and how fine history is. Engines change within seconds, and
     5 s keeps a day of a small fleet in a few MiB; below 1 s most exporters only repeat themselves."""
+    scrape: ScrapeSettings = ScrapeSettings()
+    """Metrics pages of engines, exporters and anything else that speaks Prometheus."""
     nvml: NvmlSettings = NvmlSettings()
     """GPUs of this machine, read through the driver."""
     signals: NormaliseSettings = NormaliseSettings()

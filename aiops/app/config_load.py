@@ -131,8 +131,15 @@ class _Layers(Generic[Model]):
             }
         if isinstance(value, list):
             return [self._expand(inner, (*path, index)) for index, inner in enumerate(value)]
-        if not isinstance(value, str) or "$" not in value:
+        if not isinstance(value, str):
             return value
+        text = self._text(value, path) if "$" in value else value
+        kinds = types_at(self._model, path)
+        if FilePath in kinds and str not in kinds and self._sources.file is not None:
+            return str(self._sources.file.parent / text)  # whatever folder the daemon happens to start in
+        return text
+
+    def _text(self, value: str, path: Path) -> str:
         try:
             text, names = expand(value, self._sources.environ)
         except UnsetVariableError as error:

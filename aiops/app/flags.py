@@ -2,7 +2,6 @@
 
 import os
 from argparse import Namespace
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,6 @@ _SETTINGS: dict[str, tuple[str, str]] = {
     "log_format": ("--log.format", "log.format"),
     "targets": ("--target", "scrape.targets"),
 }
-_SHAPES: dict[str, Callable[[list[str]], object]] = {"targets": lambda urls: [{"url": url} for url in urls]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +47,5 @@ def sources(args: Namespace) -> Sources:
     for name, (flag, setting) in _SETTINGS.items():
         value = getattr(args, name, None)
         if value not in (None, []):
-            shaped = _SHAPES[name](value) if name in _SHAPES else value
-            overrides.append(Override(tuple(setting.split(".")), shaped, flag))
+            overrides.append(Override(tuple(setting.split(".")), value, flag))
     return Sources(file=Path(file) if file else None, flags=tuple(overrides))

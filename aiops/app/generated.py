@@ -20,6 +20,7 @@ shows what is in effect and where each value came from.
 * `${NAME}` in any text of the file is replaced by an environment variable, `${NAME:-default}` by the default when it is
   not set, `$$` by one `$`. `$1` and `${1}` stay, for relabelling.
 * Durations are written `250ms`, `5s`, `1h30m` or as seconds; sizes `512KiB`, `16MiB`, `1GB` or as bytes.
+* A relative path in the file starts at the folder of the file; in a variable or flag, where the daemon starts.
 * Secrets stand in a file of their own (`…_file`) or come from `${NAME}`. They are printed nowhere.
 * A repeated or unknown key is an error. `no`, `on` and `1:30` are text, as in YAML 1.2.
 """

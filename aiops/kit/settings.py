@@ -88,5 +88,5 @@ Size = Annotated[
 ]
 """Bytes; written ``16MiB``, ``1GB`` or as a number."""
 
-Secret = Annotated[SecretStr, PlainSerializer(lambda _: "<secret>", return_type=str)]
+Secret = Annotated[SecretStr, PlainSerializer(lambda secret: "<secret>" if secret else "", return_type=str)]
 """A value that prints, dumps and logs as ``<secret>``."""

@@ -144,8 +144,10 @@ def _bounds(field: Schema) -> str:
 
 
 def _literal(value: Any, field: Schema) -> str:
+    if value is None and "default" not in field:
+        return "empty" if field.get("type") in ("array", "object") else ""
     if value is None:
-        return "none" if "default" in field else ""
+        return "none"
     if isinstance(value, float | int) and "unit" in field:
         return f"`{format_duration(value) if field['unit'] == 'seconds' else format_size(int(value))}`"
     if value in ("", [], {}):

@@ -42,7 +42,7 @@ def doctor(args: Namespace) -> int:
     return Exit.OK if signals else Exit.FAILED
 
 
-def rows(diagnosis: Mapping[str, Any]) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
+def rows(diagnosis: Mapping[str, Any]) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]:
     """Rows of the table of signals, and of the remarks below it."""
     signals = [
         [_cell(entry.get(key)) for key in ("role", "status", "value", "unit", "metric")]

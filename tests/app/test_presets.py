@@ -1,0 +1,53 @@
+"""Shipped data is found in a checkout and in an installed wheel."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from hatchling.builders.wheel import WheelBuilder
+
+from aiops.app.presets import Folder, shipped
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("folder", Folder)
+def test_in_the_checkout(folder: Folder) -> None:
+    assert shipped(folder) == ROOT / folder
+
+
+def test_in_a_wheel(tmp_path: Path) -> None:
+    for folder in Folder:
+        (ROOT / folder).mkdir(exist_ok=True)
+    wheel = next(iter(WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+        names = archive.namelist()
+    assert "aiops/py.typed" in names
+    assert any(name.startswith("aiops/_data/models/engines/") for name in names)
+    assert not [name for name in names if name.startswith(("tests/", "docs/"))]
+    code = "from aiops.app.presets import *; print(shipped(Folder.MODELS))"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(tmp_path / "site")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == str(tmp_path / "site" / "aiops" / "_data" / "models")
+
+
+def test_the_package_wins_over_what_lies_beside_it(tmp_path: Path) -> None:
+    inside, beside = tmp_path / "aiops" / "_data" / "models", tmp_path / "models"
+    beside.mkdir()
+    assert shipped(Folder.MODELS, tmp_path / "aiops") == beside
+    inside.mkdir(parents=True)
+    assert shipped(Folder.MODELS, tmp_path / "aiops") == inside
+
+
+def test_a_damaged_installation_says_where_it_looked(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"models is in neither .*_data/models nor .*; install aiops again"):
+        shipped(Folder.MODELS, tmp_path / "aiops")
