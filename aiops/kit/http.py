@@ -27,6 +27,7 @@ from aiohttp import (
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from aiops import __version__
 from aiops.kit.gzip_stream import Inflater
 from aiops.kit.http_settings import HttpClientSettings, secret_text
 from aiops.kit.reach import GuardedResolver, Reach
@@ -102,7 +103,7 @@ def open_session(*, reach: Reach = Reach.ANYWHERE, connections_per_host: int = 4
     return ClientSession(
         connector=connector,
         cookie_jar=DummyCookieJar(),
-        headers={"User-Agent": "aiops", "Accept-Encoding": "gzip"},
+        headers={"User-Agent": f"aiops/{__version__}", "Accept-Encoding": "gzip"},
         timeout=ClientTimeout(total=None, sock_connect=None),  # HttpClient.ask keeps the deadline
         auto_decompress=False,  # read_capped does it: aiohttp takes a gzip stream that breaks off for a whole one
     )
