@@ -156,12 +156,23 @@ async def test_what_is_not_there_is_asked_rarely_and_what_failed_once_soon(drive
         assert of(await read(collector, time))["gpu_fan"] == 0.45
 
 
+async def test_the_way_that_answered_is_kept(driver: Driver, time: Time) -> None:
+    driver.set(**{"fail.nvmlDeviceGetMemoryInfo_v2": 999})
+    async with collecting(time.clock) as collector:
+        assert of(await read(collector, time))["gpu_mem_used"] == 21.0 * GIB
+        driver.drop("fail.nvmlDeviceGetMemoryInfo_v2")
+        # The new call counts differently: changing over would look like a gibibyte set free.
+        assert of(await read(collector, time))["gpu_mem_used"] == 21.0 * GIB
+
+
 def test_a_sample_is_plain_data(driver: Driver) -> None:
+    freed, ended = driver.calls("nvmlEventSetFree"), driver.calls("nvmlShutdown")
     reader = NvmlReader()
     sample = reader.sample()
     reader.close()
+    reader.close()
     assert json.loads(json.dumps(sample.as_record()))["gpus"][0]["values"]["energy_joules"] == 1000.0
-    assert driver.calls("nvmlShutdown") >= 1
+    assert (driver.calls("nvmlEventSetFree"), driver.calls("nvmlShutdown")) == (freed + 1, ended + 1)
 
 
 def test_the_library_is_found_the_usual_way(libraries: dict[str, Path], driver: Driver) -> None:

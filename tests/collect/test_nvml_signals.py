@@ -67,6 +67,13 @@ def test_link_errors_add_what_the_gpu_counts() -> None:
     assert rows[1]["gpu_nvlink_errors"] == 3.0
 
 
+def test_a_reset_of_one_link_counter_hides_no_other() -> None:
+    rows = run(
+        sample(0.0, nvlink_crc_flit=50.0, nvlink_replay=1.0), sample(2.0, nvlink_crc_flit=0.0, nvlink_replay=5.0)
+    )
+    assert rows[1]["gpu_nvlink_errors"] == 2.0
+
+
 @pytest.mark.parametrize(
     ("mask", "throttle", "thermal", "power", "brake"),
     [

@@ -129,6 +129,7 @@ async def test_an_answer_nobody_waited_for_is_dropped(driver: Driver, time: Time
         await answered(collector)
         driver.set(**{"delay.nvmlDeviceGetPowerUsage": 1_000_000})
         await read(collector, time)
+        time.seconds += 1.0
         driver.drop("delay.nvmlDeviceGetPowerUsage")
         while "has not answered" in collector.status().error:  # noqa: ASYNC110 -- the driver sets no event
             await asyncio.sleep(0.005)  # the call comes back between two readings
@@ -207,6 +208,30 @@ async def test_a_driver_that_does_not_start_is_a_status(
         driver.write()
         assert of(await read(collector, time))["gpu_util"] == 0.37
         assert collector.status().up
+
+
+async def test_a_driver_that_goes_away_is_a_failure_also_in_auto(driver: Driver, time: Time) -> None:
+    async with collecting(time.clock) as collector:
+        columns = (await read(collector, time)).columns
+        driver.set(**{"gpu.0.lost": 1, "fail.nvmlInitWithFlags": 9})
+        for _ in range(ASK_AGAIN_READS):  # the lost GPU makes the collector open NVML anew
+            reading = await read(collector, time)
+        assert collector.status().failures == 1
+        assert "Driver Not Loaded" in collector.status().error
+        assert reading.columns is columns
+        assert known(of(reading)) == {}
+        assert [mark.kind for mark in reading.marks] == [MarkKind.GPU_LOST]
+
+
+async def test_status_tells_when_an_answer_last_differed(driver: Driver, time: Time) -> None:
+    async with collecting(time.clock) as collector:
+        await read(collector, time)
+        second = await read(collector, time)  # rates are known now
+        await read(collector, time)
+        status = collector.status()
+        assert (status.last_change, status.last_success) == (second.at, second.at + 5.0)
+        driver.gpu(0, util=38)
+        assert (await read(collector, time)).at == collector.status().last_change
 
 
 async def test_off_means_off(driver: Driver, time: Time) -> None:
