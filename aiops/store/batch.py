@@ -1,0 +1,111 @@
+"""What is written at once, as SQL: every record whole as JSON, and beside it the columns that one searches by.
+
+The tables are those of :data:`aiops.store.archive.MIGRATIONS`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from aiops.detect.base import AlertKey
+from aiops.incidents.alert import Alert, AlertState, Incident, Transition
+from aiops.signals.types import Mark
+from aiops.store.codec import Codec
+
+ALERTS = Codec(Alert)
+ALERT_KEYS = Codec(AlertKey)
+TRANSITIONS = Codec(Transition)
+INCIDENTS = Codec(Incident)
+MARKS = Codec(Mark)
+
+Statement = tuple[str, tuple[str | float, ...]]
+"""SQL and its parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records that stand or fall together: one transaction.
+
+    ``alerts``, when given, is the complete set of alerts that are not inactive and replaces what is there.
+    """
+
+    transitions: tuple[Transition, ...] = ()
+    incidents: tuple[Incident, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    alerts: tuple[Alert, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.transitions) + len(self.incidents) + len(self.marks) + len(self.alerts or ())
+
+    def statements(self) -> list[Statement]:
+        """SQL of the batch.
+
+        Raises
+        ------
+        ValueError
+            When a record cannot be written as JSON.
+        """
+        return [*self._statements()]
+
+    def _statements(self) -> Iterator[Statement]:
+        for transition in self.transitions:
+            yield _insert_transition(transition)
+            yield _put_alert(transition.alert)
+        if self.alerts is not None:
+            yield "DELETE FROM alerts", ()
+            yield from map(_put_alert, self.alerts)
+        yield from map(_put_incident, self.incidents)
+        yield from map(_insert_mark, self.marks)
+
+
+def _put_alert(alert: Alert) -> Statement:
+    key = ALERT_KEYS.dump(alert.key)
+    if alert.state == AlertState.INACTIVE:
+        return "DELETE FROM alerts WHERE key = ?", (key,)
+    return "INSERT OR REPLACE INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (
+        key,
+        alert.key.rule,
+        alert.key.series.signal,
+        alert.state.value,
+        alert.severity.value,
+        alert.started_at,
+        alert.updated_at,
+        alert.ended_at,
+        alert.incident,
+        ALERTS.dump(alert),
+    )
+
+
+def _insert_transition(transition: Transition) -> Statement:
+    alert = transition.alert
+    return "INSERT INTO transitions VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", (
+        transition.at,
+        alert.key.rule,
+        alert.key.series.signal,
+        transition.before.value,
+        alert.state.value,
+        transition.reason.kind.value,
+        alert.incident,
+        TRANSITIONS.dump(transition),
+    )
+
+
+def _put_incident(incident: Incident) -> Statement:
+    return "INSERT OR REPLACE INTO incidents VALUES (?, ?, ?, ?, ?, ?, ?)", (
+        incident.id,
+        incident.title,
+        incident.severity.value,
+        incident.started_at,
+        incident.updated_at,
+        incident.ended_at,
+        INCIDENTS.dump(incident),
+    )
+
+
+def _insert_mark(mark: Mark) -> Statement:
+    return "INSERT INTO marks VALUES (NULL, ?, ?, ?, ?, ?)", (
+        mark.at,
+        mark.kind.value,
+        mark.entity.kind.value,
+        mark.detail,
+        MARKS.dump(mark),
+    )

@@ -1,0 +1,81 @@
+"""Reading the archive, from any thread, while the journal writes it.
+
+Each call opens its own short connection, blocks for the disk (call it in a thread from an event loop) and never
+raises for the disk's sake: the answer is what can be read, and :attr:`ArchiveView.problem` says why it is less than
+expected. A record that cannot be understood costs itself.
+"""
+
+import logging
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from aiops.incidents.alert import Alert, Incident, Transition
+from aiops.signals.types import Mark
+from aiops.store.batch import ALERTS, INCIDENTS, MARKS, TRANSITIONS
+from aiops.store.codec import Codec, Record
+
+_LOG = logging.getLogger(__name__)
+
+
+class ArchiveView:
+    """What stands in an archive file.
+
+    Attributes
+    ----------
+    problem
+        Why the last call could not read everything; empty when it could.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.problem = ""
+
+    def load_alerts(self) -> list[Alert]:
+        """Every alert that is not inactive, in order of its start: what the incident machine continues from."""
+        return self._records(ALERTS, "SELECT record FROM alerts ORDER BY started_at, key")
+
+    def load_incidents(self, *, since: float | None = None) -> list[Incident]:
+        """Open incidents, newest first; with ``since`` (UTC seconds) also those that ended at or after it."""
+        return self._records(
+            INCIDENTS,
+            "SELECT record FROM incidents WHERE ended_at = 0 OR ended_at >= ? ORDER BY started_at DESC, id",
+            float("inf") if since is None else since,
+        )
+
+    def recent_transitions(self, limit: int) -> list[Transition]:
+        """Newest transitions, newest first."""
+        return self._records(TRANSITIONS, "SELECT record FROM transitions ORDER BY seq DESC LIMIT ?", limit)
+
+    def recent_marks(self, limit: int, since: float = 0.0) -> list[Mark]:
+        """Newest marks that are not older than ``since`` (UTC seconds), newest first."""
+        return self._records(MARKS, "SELECT record FROM marks WHERE at >= ? ORDER BY seq DESC LIMIT ?", since, limit)
+
+    def _records(self, codec: Codec[Record], sql: str, *values: float) -> list[Record]:
+        self.problem = ""
+        try:
+            texts = self._texts(sql, values)
+        except FileNotFoundError:
+            return []
+        except (sqlite3.Error, OSError) as error:
+            self._report(f"cannot read the archive {self._path}: {error}")
+            return []
+        records = []
+        for text in texts:
+            try:
+                records.append(codec.load(text))
+            except ValueError as error:
+                self._report(f"a record in the archive {self._path} is not readable: {error}")
+        return records
+
+    def _texts(self, sql: str, values: tuple[float, ...]) -> list[str]:
+        self._path.stat()
+        # Not mode=ro: that cannot recover the log of a killed writer. query_only keeps it honest.
+        location = f"{self._path.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(location, uri=True, timeout=1.0)) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            return [str(row[0]) for row in connection.execute(sql, values)]
+
+    def _report(self, problem: str) -> None:
+        self.problem = problem
+        _LOG.warning("%s", problem)
