@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aiops.collect.exposition_grammar import (
+    BLANKS,
     MAYBE_COMMENT,
     BadLine,
     Family,
@@ -324,7 +325,7 @@ def _end_errors(lines: Sequence[bytes], end: int) -> dict[int, str]:
     """Judge ``# EOF``, expected at line ``end``, and what follows it."""
     if end == len(lines):
         return {end: "expected # EOF; the page was cut"}
-    return {at: "expected nothing after # EOF" for at in range(end + 1, len(lines)) if lines[at].strip()}
+    return {at: "expected nothing after # EOF" for at in range(end + 1, len(lines)) if lines[at].strip(BLANKS)}
 
 
 def _remember(

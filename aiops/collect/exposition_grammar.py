@@ -24,7 +24,10 @@ from aiops.signals.types import Labels
 
 _CLIP = 80
 
-MAYBE_COMMENT = b"# \t\r"
+BLANKS = b" \t\r"
+"""What may surround a line or its parts; the carriage return comes with Windows line ends."""
+
+MAYBE_COMMENT = b"#" + BLANKS
 """``line[:1]`` is in these for every line that :func:`is_comment` (an empty slice is in all bytes); quick to test."""
 
 
@@ -60,13 +63,13 @@ class Limits:
 
 def clip(line: bytes) -> str:
     """Quote a piece of input for a message: at most 80 bytes, no control characters (they could forge log lines)."""
-    text = ascii(line[:_CLIP].decode("utf-8", "backslashreplace"))
+    text = repr(line[:_CLIP].decode("utf-8", "backslashreplace"))
     return text if len(line) <= _CLIP else text + "…"
 
 
 def is_comment(line: bytes) -> bool:
     """Whether the line holds no sample by its looks: it is blank, or its first visible byte is ``#``."""
-    visible = line.strip()
+    visible = line.strip(BLANKS)
     return not visible or visible.startswith(b"#")
 
 
@@ -320,8 +323,8 @@ class SeriesReader:
                 if plain is not None or metric_name:
                     raise BadLine(f'expected ="value" after {clip(name.encode())}')
                 metric_name = name
-            elif name in labels or name == "__name__":
-                raise BadLine(f"expected each label once, and no __name__; found {clip(name.encode())}")
+            elif name in labels or name in {"", "__name__"}:
+                raise BadLine(f"expected each label once, and none empty or __name__; found {clip(name.encode())}")
             else:
                 labels[name] = _unescape(value)
         self._check_labels(labels)
