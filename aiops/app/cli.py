@@ -149,7 +149,7 @@ def _config_flags(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="web.enable_lifecycle",
     )
-    add("--storage.path", dest="storage_path", metavar="FOLDER", help="store.path")
+    add("--storage.path", dest="storage_path", metavar="FOLDER", help="store.directory")
     add("--log.level", dest="log_level", metavar="LEVEL", help="log.level: debug, info, warn or error")
     add("--log.format", dest="log_format", metavar="FORMAT", help="log.format: logfmt or json")
 

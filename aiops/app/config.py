@@ -15,6 +15,7 @@ from aiops.kit.log import Format, Level
 from aiops.kit.settings import Duration, Section
 from aiops.notify.settings import NotifySettings
 from aiops.signals.settings import NormaliseSettings
+from aiops.store.settings import StoreSettings
 from aiops.web.settings import WebSettings
 
 
@@ -39,6 +40,8 @@ class Config(Section):
     """GPUs of this machine, read through the driver."""
     signals: NormaliseSettings = NormaliseSettings()
     """From metrics pages to canonical signals."""
+    store: StoreSettings = Field(default_factory=StoreSettings)
+    """State on disk, and how far back memory reaches."""
     detect: DetectSettings = DetectSettings()
     """From signals to scores."""
     incidents: IncidentSettings = IncidentSettings()

@@ -13,7 +13,7 @@ _SETTINGS: dict[str, tuple[str, str]] = {
     "listen_address": ("--web.listen-address", "web.listen_address"),
     "external_url": ("--web.external-url", "web.external_url"),
     "enable_lifecycle": ("--web.enable-lifecycle", "web.enable_lifecycle"),
-    "storage_path": ("--storage.path", "store.path"),
+    "storage_path": ("--storage.path", "store.directory"),
     "log_level": ("--log.level", "log.level"),
     "log_format": ("--log.format", "log.format"),
     "targets": ("--target", "scrape.targets"),

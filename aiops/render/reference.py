@@ -85,8 +85,10 @@ def _settings(
         shown = _literal(default, field)
         if any(place == here for place, _ in nested) and isinstance(default, Mapping):
             shown = "see below"
-        if key in section.get("required", ()):
+        elif key in section.get("required", ()):
             shown = "required"
+        elif "default" not in field and default not in (None, [], {}):
+            shown = "see meaning"  # computed on the machine where it runs, so this page cannot know it
         meaning = _described(field) or _described(_resolve(field, root))
         rows.append((f"`{key}`", _type(field, root), shown, meaning))
         inner += [(place, schema, default if place == here else None) for place, schema in nested]
@@ -144,18 +146,17 @@ def _bounds(field: Schema) -> str:
 
 
 def _literal(value: Any, field: Schema) -> str:
-    if value is None and "default" not in field:
-        return "empty" if field.get("type") in ("array", "object") else ""
     if value is None:
-        return "none"
-    if isinstance(value, float | int) and "unit" in field:
-        return f"`{format_duration(value) if field['unit'] == 'seconds' else format_size(int(value))}`"
+        absent = "empty" if field.get("type") in ("array", "object") else ""
+        return "none" if "default" in field else absent
     if value in ("", [], {}):
         return "empty"
-    if isinstance(value, Mapping):
-        return "`{" + ", ".join(f"{key}: {inner}" for key, inner in value.items()) + "}`"
-    if isinstance(value, list):
-        return "`[" + ", ".join(str(inner) for inner in value) + "]`"
+    if isinstance(value, float | int) and "unit" in field:
+        value = format_duration(value) if field["unit"] == "seconds" else format_size(int(value))
+    elif isinstance(value, Mapping):
+        value = "{" + ", ".join(f"{key}: {inner}" for key, inner in value.items()) + "}"
+    elif isinstance(value, list):
+        value = "[" + ", ".join(map(str, value)) + "]"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

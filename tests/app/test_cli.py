@@ -64,7 +64,7 @@ TARGETS = {
         {
             "source": "http://gpu-1:8000/metrics",
             "kind": "scrape",
-            "entity": {"job": "vllm", "instance": HOSTILE},
+            "entity": {"kind": "replica", "labels": {"job": "vllm", "instance": HOSTILE}},
             "health": "down",
             "lastError": "connection refused " * 20,
             "lastScrape": "2026-01-01T00:00:00Z",
@@ -87,7 +87,15 @@ ALERTS = {
     ]
 }
 INCIDENTS = {
-    "incidents": [{"id": "a1", "state": "open", "startedAt": 1, "alerts": [1, 2], "causes": [{"name": "heat"}]}]
+    "incidents": [
+        {
+            "id": "a1",
+            "state": "open",
+            "startsAt": "2026-01-01T00:00:00Z",
+            "alerts": [1, 2],
+            "causes": [{"name": "heat"}],
+        }
+    ]
 }
 
 
@@ -187,6 +195,7 @@ def test_tables_fit_and_are_harmless(
     assert len(wide.splitlines()) == 2
     assert "…" not in wide
     assert "engine=vllm" in wide
+    assert "replica job=vllm instance=pod" in wide
     assert "12ms" in wide
 
 

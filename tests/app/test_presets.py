@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from aiops.app.presets import Folder, shipped
+from aiops.app.presets import Folder, anomaly_policy, dependents, engine_profiles, rulebook, shipped
+from aiops.signals.catalog import SIGNALS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,3 +52,16 @@ def test_the_package_wins_over_what_lies_beside_it(tmp_path: Path) -> None:
 def test_a_damaged_installation_says_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"models is in neither .*_data/models nor .*; install aiops again"):
         shipped(Folder.MODELS, tmp_path / "aiops")
+
+
+def test_the_shipped_documents_are_valid() -> None:
+    assert "vllm" in {profile.name for profile in engine_profiles()}
+    assert anomaly_policy().watch
+    assert rulebook().rules
+
+
+def test_dependents_name_rules_of_both_documents() -> None:
+    found = dependents()
+    assert set(found) <= set(SIGNALS)
+    assert "EngineStuck" in found["running"]
+    assert "LLMTimeToFirstTokenAnomalous" in found["ttft"]

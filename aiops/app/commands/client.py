@@ -32,7 +32,7 @@ def targets(args: Namespace) -> int:
             ago(target.get("lastScrape")),
             f"{took * 1000:.0f}ms" if isinstance(took := target.get("lastScrapeDuration"), int | float) else "",
             _text(target, "lastError"),
-            _pairs(target.get("entity")),
+            _entity(target.get("entity")),
             _pairs(target.get("facts")),
         ]
         for target in data
@@ -74,11 +74,11 @@ def incidents(args: Namespace) -> int:
             _text(incident, "id"),
             _text(incident, "state", "status"),
             _text(incident, "severity"),
-            ago(_first(incident, "startedAt", "openedAt", "startsAt", "opened_at", "started_at")),
+            ago(_first(incident, "startsAt", "startedAt", "openedAt")),
             str(len(listed)) if isinstance(listed := incident.get("alerts"), list) else _text(incident, "alerts"),
             _text(incident, "title", "summary", "root"),
             _cause(incident),
-            ago(_first(incident, "endedAt", "endsAt", "ended_at")),
+            ago(_first(incident, "endsAt", "endedAt")),
         ]
         for incident in data
     ]
@@ -185,6 +185,11 @@ def _text(record: Record, *names: str) -> str:
 def _pairs(value: object) -> str:
     pairs: Sequence[tuple[str, object]] = tuple(_mapping(value).items())
     return " ".join(f"{key}={_pairs(inner) if isinstance(inner, dict) else inner}" for key, inner in pairs)
+
+
+def _entity(value: object) -> str:
+    entity = _mapping(value)
+    return f"{_text(entity, 'kind')} {_pairs(entity.get('labels'))}".strip() if "labels" in entity else _pairs(entity)
 
 
 def _cause(incident: Record) -> str:

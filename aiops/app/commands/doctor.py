@@ -5,53 +5,75 @@ import time
 import urllib.error
 import urllib.request
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http.client import HTTPException
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from aiops.app.output import Column, CommandFailedError, Exit, Output, say, show
+from aiops.app.output import Column, CommandFailedError, Exit, Output, say, show, write
+from aiops.app.presets import dependents, engine_profiles
 from aiops.collect.exposition import parse
+from aiops.signals.doctor import examine, to_dict
 from aiops.signals.page import Page
 
+_SIGNALS = [Column("ROLE"), Column("STATUS"), Column("VALUE"), Column("UNIT"), Column("METRIC")]
+_GAPS = [Column("ROLE"), Column("STATUS"), Column("DISABLES"), Column("WHY")]
+_NOTES = [Column("ROLE"), Column("REMARK"), Column("TEXT")]
 LARGEST_PAGE_BYTES = 64 * 1024 * 1024
 ACCEPT = "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=1.0,*/*;q=0.1"
 
 
 def doctor(args: Namespace) -> int:
     """``aiops metrics doctor``."""
+    if args.again and not args.interval:
+        say("aiops: --again needs --interval SECONDS, the time between the two pages")
+        return Exit.USAGE
     page = read_page(args.page, args.timeout)
-    again = None
+    again = _second_page(args)
+    found = examine(engine_profiles(), page, again, args.interval or 1.0, dependents=dependents())
+    data = to_dict(found)
+    signals, gaps, notes = rows(data)
+    if args.output in (Output.JSON, Output.YAML) or signals:
+        show(data, _SIGNALS, signals, output=args.output, headers=args.headers)
+    if args.output in (Output.TABLE, Output.WIDE):
+        for columns, extra in ((_GAPS, gaps), (_NOTES, notes)):
+            if extra:
+                write("\n")
+                show(data, columns, extra, output=args.output, headers=args.headers)
+    say(found.message)
+    if found.bad_lines:
+        say(f"{found.bad_lines} line(s) could not be read; the first: {found.first_error}")
+    return Exit.OK if found.engine else Exit.FAILED
+
+
+def _second_page(args: Namespace) -> Page | None:
     if args.again:
-        again = read_page(args.again, args.timeout)
-    elif args.interval and _is_url(args.page):
-        say(f"aiops: reading the page again in {args.interval:g} s")
-        time.sleep(args.interval)
-        again = read_page(args.page, args.timeout)
-    if again is not None and not args.interval:
-        say("aiops: rates need --interval SECONDS, the time between the two pages")
-    diagnosis = import_module("aiops.signals.doctor").examine(page, again, args.interval).to_dict()
-    signals, rest = rows(diagnosis)
-    show(diagnosis, [Column(name) for name in ("ROLE", "STATUS", "VALUE", "UNIT", "METRIC")], signals,
-         output=args.output, headers=args.headers)  # fmt: skip
-    if args.output in (Output.TABLE, Output.WIDE) and rest:
-        show(diagnosis, [Column(""), Column("")], rest, output=args.output, headers=False)
-    if page.bad_lines:
-        say(f"aiops: {page.bad_lines} line(s) could not be read; the first: {page.first_error}")
-    return Exit.OK if signals else Exit.FAILED
+        return read_page(args.again, args.timeout)
+    if not args.interval or not _is_url(args.page):
+        return None
+    say(f"aiops: reading the page again in {args.interval:g} s")
+    time.sleep(args.interval)
+    return read_page(args.page, args.timeout)
 
 
-def rows(diagnosis: Mapping[str, Any]) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]:
-    """Rows of the table of signals, and of the remarks below it."""
-    signals = [
-        [_cell(entry.get(key)) for key in ("role", "status", "value", "unit", "metric")]
-        for entry in diagnosis.get("signals", ())
-    ]
-    remarks = [
-        [word, _cell(entry)] for word in ("missing", "deprecated", "disabled") for entry in diagnosis.get(word, ())
-    ]
-    return signals, remarks
+def rows(data: Mapping[str, Any]) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
+    """Rows of three tables: signals that are there, signals that are not and what that disables, remarks."""
+    signals, gaps, notes = [], [], []
+    for name, role in data["roles"].items():
+        shown = f"{name}:{role['stat']}" if role.get("stat") else name
+        if role["status"] == "missing":
+            gaps.append([name, role["status"], ", ".join(role.get("disables", ())), role.get("note", "")])
+            continue
+        signals.append([shown, role["status"], _number(role["value"]), role["unit"], role["metric"] or ""])
+        others = ", ".join(role.get("candidates", ()))
+        for word, text in (
+            ("deprecated", role.get("deprecated")),
+            ("could also be", others),
+            ("note", role.get("note")),
+        ):
+            if text:
+                notes.append([shown, word, str(text)])
+    return signals, gaps, notes
 
 
 def read_page(place: str, timeout_seconds: float) -> Page:
@@ -90,11 +112,5 @@ def _is_url(place: str) -> bool:
     return place.startswith(("http://", "https://"))
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, Mapping):
-        return ": ".join(_cell(inner) for inner in value.values() if inner not in (None, "", []))
-    return ", ".join(map(_cell, value)) if isinstance(value, list | tuple) else str(value)
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

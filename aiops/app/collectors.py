@@ -1,0 +1,172 @@
+"""The running collectors: one supervised loop each, what they brought since the last tick, how they are."""
+
+import logging
+import socket
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import ClientSession
+
+from aiops.collect.base import Collector
+from aiops.collect.discovery import Discovery
+from aiops.collect.gpu_model import NvidiaModel
+from aiops.collect.look_around import Sighting, look_around
+from aiops.collect.nvml_watch import Enabled, NvmlCollector, NvmlSettings
+from aiops.collect.scrape import Scraper
+from aiops.collect.settings import JobSettings, ScrapeSettings, TargetSettings
+from aiops.collect.targets import Found, Target, reconcile
+from aiops.kit.clock import Clock
+from aiops.kit.http import open_session
+from aiops.kit.log import OnChange
+from aiops.kit.reach import Reach
+from aiops.kit.tasks import Beat, Supervisor, every
+from aiops.signals.normalise import Normaliser
+from aiops.signals.profile import Profile
+from aiops.signals.settings import NormaliseSettings
+from aiops.signals.types import Reading, SourceStatus
+
+_LOG = logging.getLogger("aiops.app.collectors")
+_INBOX = 50_000
+_LOOK_SECONDS = 2.0
+_LOOK_AROUND_SECONDS = 30.0
+_STOP_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class _Running:
+    collector: Collector
+    beat: Beat
+
+
+class Collectors:
+    """Owns every collector and the sessions they share. All methods belong to one event loop."""
+
+    def __init__(
+        self, profiles: Sequence[Profile], signals: NormaliseSettings, *, supervisor: Supervisor, clock: Clock
+    ) -> None:
+        self._profiles = profiles
+        self._signals = signals
+        self._supervisor = supervisor
+        self._clock = clock
+        self._inbox: deque[Reading] = deque(maxlen=_INBOX)
+        self._running: dict[str, _Running] = {}
+        self._targets: dict[str, Target] = {}
+        self._sessions: dict[Reach, ClientSession] = {}
+        self._discovery: Discovery | None = None
+        self._look_around = False
+        self._looked_at = float("-inf")
+        self._faults = OnChange(_LOG, clock.monotonic)
+        self.found = Found()
+        self.sightings: tuple[Sighting, ...] = ()
+
+    def _session(self, reach: Reach) -> ClientSession:
+        if reach not in self._sessions:
+            self._sessions[reach] = open_session(reach=reach)
+        return self._sessions[reach]
+
+    async def start(self, scrape: ScrapeSettings, nvml: NvmlSettings, model: NvidiaModel, folder: Path) -> None:
+        """Begin to discover and to read. The first look at the targets is done before this returns."""
+        if nvml.enabled is not Enabled.OFF:
+            node = socket.gethostname()
+            self._add(NvmlCollector(nvml, model, node=node, clock=self._clock), offset_seconds=0.0)
+        await self.configure(scrape, folder)
+        self._supervisor.spawn("discovery", lambda: every(_LOOK_SECONDS, self._look, clock=self._clock))
+
+    async def configure(self, scrape: ScrapeSettings, folder: Path) -> None:
+        """Take other scrape settings; targets that stay equal keep their state."""
+        self._look_around = scrape.look_around and not scrape.all_jobs
+        self._discovery = Discovery(
+            scrape.all_jobs, session=self._session(Reach.ANYWHERE), folder=folder, clock=self._clock
+        )
+        await self._look()
+
+    async def _look(self) -> None:
+        """Let the running targets be those that discovery names."""
+        if self._discovery is None:
+            return
+        if self._look_around and not self._targets:
+            await self._look_at_loopback()
+        found = await self._discovery.look()
+        self._faults.report("discovery", "; ".join(found.problems))
+        if found is not self.found:
+            self.found = found
+            await self._become(found.targets)
+
+    async def _look_at_loopback(self) -> None:
+        """Try the well-known ports; engines often start after their sidecar, so ask again until one is there."""
+        if self._clock.monotonic() - self._looked_at < _LOOK_AROUND_SECONDS:
+            return
+        self._looked_at = self._clock.monotonic()
+        self.sightings = await look_around(self._session(Reach.ANYWHERE))
+        urls = tuple(sighting.url for sighting in self.sightings if sighting.found)
+        tried = ", ".join(str(sighting.candidate.port) for sighting in self.sightings)
+        self._faults.report(
+            "look around", "" if urls else f"no metrics page on the well-known loopback ports ({tried})"
+        )
+        if urls:
+            _LOG.info("found metrics pages on this machine", extra={"urls": ", ".join(urls)})
+            job = JobSettings(name="llm", targets=tuple(TargetSettings(url=url) for url in urls))
+            self._discovery = Discovery((job,), session=self._session(Reach.ANYWHERE), clock=self._clock)
+
+    async def _become(self, wanted: Sequence[Target]) -> None:
+        changes = reconcile(self._targets.values(), wanted)
+        for target in changes.removed:
+            del self._targets[target.source]
+            await self._remove(target.source)
+        for target in changes.added:
+            self._targets[target.source] = target
+            normaliser = Normaliser(self._profiles, target.labels, target.source, self._signals)
+            scraper = Scraper(target, session=self._session(target.reach), normaliser=normaliser, clock=self._clock)
+            self._add(scraper, offset_seconds=target.offset_seconds)
+        if changes.added or changes.removed:
+            counts = {"added": len(changes.added), "removed": len(changes.removed), "targets": len(self._targets)}
+            _LOG.info("targets changed", extra=counts)
+
+    def _add(self, collector: Collector, *, offset_seconds: float) -> None:
+        name = collector.status().source
+        running = self._running[name] = _Running(collector, Beat())
+
+        async def read() -> None:
+            self._inbox.extend(await collector.read())
+            status = collector.status()
+            self._faults.report(name, status.error)
+
+        async def loop() -> None:
+            await every(
+                collector.interval_seconds,
+                read,
+                offset_seconds=offset_seconds,
+                clock=self._clock,
+                beat=running.beat,
+            )
+
+        self._supervisor.spawn(f"read {name}", loop)
+
+    async def _remove(self, name: str) -> None:
+        running = self._running.pop(name)
+        await self._supervisor.stop(f"read {name}", within_seconds=_STOP_SECONDS)
+        await running.collector.close()
+        self._faults.forget(name)
+
+    def drain(self) -> list[Reading]:
+        """Everything that arrived since the last call, oldest first."""
+        readings = list(self._inbox)
+        self._inbox.clear()
+        return readings
+
+    def statuses(self) -> tuple[SourceStatus, ...]:
+        """Health of every source."""
+        return tuple(running.collector.status() for running in self._running.values())
+
+    def beats(self) -> dict[str, Beat]:
+        """Reads done and skipped of every source."""
+        return {name: running.beat for name, running in self._running.items()}
+
+    async def close(self) -> None:
+        """Let go of threads and sockets; the supervisor has stopped the loops before."""
+        for running in self._running.values():
+            await running.collector.close()
+        for session in self._sessions.values():
+            await session.close()
