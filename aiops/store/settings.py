@@ -49,7 +49,7 @@ class StoreSettings(Section):
     retention: Duration = Field(default=90 * 86_400.0, gt=0)
     """How long transitions, closed incidents and marks are kept: a quarter, the habit of reviews."""
     max_archive: Size = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
-    """Size above which the oldest records of the archive go before their time; some 500 000 transitions."""
+    """Size above which the oldest records of the archive go before their time; some 400 000 transitions."""
 
     @property
     def archive_path(self) -> Path:
