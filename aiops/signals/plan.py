@@ -12,6 +12,7 @@ Invariant: NaN in any part of a cell makes the cell NaN, and so the signal: unkn
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -329,11 +330,19 @@ def _table(tables: list[_Table]) -> HistogramTable | None:
         keys=tuple(table.key for table in tables),
         cells=np.array([table.cells + table.cells[-1:] * more for table, more in both], dtype=np.intp),
         bounds=np.array([table.bounds + (np.inf,) * more for table, more in both]),
-        rows=tuple(np.array(table.bounds) for table in tables),
+        rows=tuple(_shared_bounds(table.bounds) for table in tables),
         totals=_positions(table.total or -1 for table in tables),
         scales=np.array([table.scale for table in tables]),
         columns=np.array([[table.column + i for i in range(len(QUANTILES))] for table in tables], dtype=np.intp),
     )
+
+
+@lru_cache(maxsize=1024)
+def _shared_bounds(bounds: tuple[float, ...]) -> Floats:
+    """One array for all replicas of an engine, so that merging them compares identities, not numbers."""
+    array = np.array(bounds)
+    array.setflags(write=False)
+    return array
 
 
 def _starts(lengths: Iterable[int]) -> list[int]:

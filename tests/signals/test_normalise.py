@@ -1,5 +1,6 @@
 """Time, resets, restarts, layouts and unknowns of the normaliser."""
 
+import gc
 import math
 from collections.abc import Callable
 
@@ -258,3 +259,38 @@ def test_no_rate_is_ever_negative_or_larger_than_what_happened(profiles, history
 def _sum(reading: Reading, signal: str) -> float:
     values = [v for k, v in zip(reading.columns.keys, reading.values, strict=True) if k.signal == signal]
     return float(np.nansum(values))
+
+
+LATENCY = """
+vllm:num_requests_running{{model_name="m"}} 0
+vllm:e2e_request_latency_seconds_bucket{{model_name="m",le="1.0"}} {0}
+vllm:e2e_request_latency_seconds_bucket{{model_name="m",le="+Inf"}} {1}
+vllm:e2e_request_latency_seconds_count{{model_name="m"}} {1}
+vllm:e2e_request_latency_seconds_sum{{model_name="m"}} {2}
+"""
+
+
+def test_after_a_long_gap_no_mean_either_but_events_are_kept(new_source, value: Value) -> None:
+    source = new_source()
+    source.normaliser._profiles = (ARITHMETIC,)
+    source.read(arithmetic((100, 100), (1, 1), 5, 0), 0.0)
+    reading = source.read(arithmetic((130, 110), (3, 5), 7, 10), 1000.0)
+    assert math.isnan(value(reading, "e2e", "mean"))
+    assert math.isnan(value(reading, "cpu_busy"))
+    assert value(reading, "gpu_ecc_uncorrected") == 2.0  # happened, whenever it was
+
+
+def test_a_histogram_of_which_a_part_fell_is_unknown_as_a_whole(source, value: Value) -> None:
+    """A new process that is already past the old count, but not in every bucket."""
+    source.read(LATENCY.format(30, 40, 50.0), 0.0)
+    reading = source.read(LATENCY.format(20, 90, 150.0), 5.0)
+    assert math.isnan(value(reading, "e2e", "mean"))
+    assert math.isnan(value(reading, "e2e", "p50"))
+    assert reading.buckets == ()
+
+
+def test_plans_of_old_layouts_are_let_go(source) -> None:
+    for extra in range(20):
+        source.read(page() + f'\nother{{n="{extra}"}} 1', 5.0 * extra)
+    gc.collect()
+    assert len(source.normaliser._plans) == 1

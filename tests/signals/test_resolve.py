@@ -106,3 +106,12 @@ def test_pending_only_until_the_event_has_happened() -> None:
     profile = HEAD + "roles: {e2e: {metric: x_ms, appears: with the first request, unless: [x_requests]}}"
     assert set(look("x_up 1", profile).pending) == {"e2e"}
     assert set(look("x_up 1\nx_requests_total 4", profile).pending) == set()
+
+
+def test_a_source_that_lacks_a_part_gives_way_to_the_next() -> None:
+    sources = "[{metric: x_blocks, as: product, times: x_block_tokens}, x_tokens]"
+    (binding,) = look("x_blocks 4\nx_tokens 64", HEAD + f"roles: {{kv_capacity: {sources}}}").bindings
+    assert binding.metric == "x_tokens"
+    sources = "[{metric: x_hits, as: ratio, over: x_queries}, x_hit_rate]"
+    (binding,) = look("x_hits 4\nx_hit_rate 0.5", HEAD + f"roles: {{prefix_hit: {sources}}}").bindings
+    assert binding.metric == "x_hit_rate"

@@ -279,3 +279,13 @@ def test_first_xid_on_a_known_gpu_is_seen(new_source, value: Value) -> None:
     source.read(temperature, 0.0)
     reading = source.read(temperature + 'DCGM_FI_DEV_XID_ERRORS{UUID="GPU-1",Hostname="n1"} 79', 5.0)
     assert value(reading, "gpu_xid") == 1.0
+
+
+def test_an_old_xid_beside_a_new_one_is_not_added_up(new_source, value: Value) -> None:
+    source = new_source()
+    source.normaliser._profiles = (STICKY,)
+    line = 'DCGM_FI_DEV_XID_ERRORS{{UUID="GPU-1",Hostname="n1",err_code="{0}"}} {0}\n'
+    source.read(line.format(31), 0.0)
+    reading = source.read(line.format(31) + line.format(79), 5.0)
+    assert value(reading, "gpu_xid") == 1.0
+    assert reading.marks[0].detail == "Xid 79"
