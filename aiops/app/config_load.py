@@ -136,7 +136,7 @@ class _Layers(Generic[Model]):
         text = self._text(value, path) if "$" in value else value
         kinds = types_at(self._model, path)
         if FilePath in kinds and str not in kinds and self._sources.file is not None:
-            return str(self._sources.file.parent / text)  # whatever folder the daemon happens to start in
+            return str(self._sources.file.absolute().parent / text)  # wherever the daemon happens to start
         return text
 
     def _text(self, value: str, path: Path) -> str:

@@ -166,10 +166,13 @@ def test_references(tmp_path: Path) -> None:
     assert "${A}-${B:-z}" in to_yaml(result)
 
 
-def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
+def test_relative_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = loaded(tmp_path, "files: [a/b.pem, /c.pem, '${D}/e']", {"D": "d"}).config
     assert config.files == (tmp_path / "a/b.pem", Path("/c.pem"), tmp_path / "d/e")
     assert loaded(tmp_path, "", {"AIOPS_FILES": "[a]"}).config.files == (Path("a"),)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text("files: [x]")
+    assert load(Whole, Sources(Path("c.yaml"), {})).config.files == (tmp_path / "x",)
 
 
 def test_an_empty_section_is_the_default(tmp_path: Path) -> None:
