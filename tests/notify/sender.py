@@ -19,7 +19,7 @@ async def main(url: str, instance: str, started_at: float) -> None:
     verdict = Verdict("QueueGrows", Severity.WARNING, 2.0, 40.0, summary="Queue grows", reason="40 waiting")
     key = AlertKey("QueueGrows", SeriesKey(entity, "queue_len"))
     alert = Alert(key, AlertState.FIRING, started_at, started_at, verdict)
-    settings = NotifySettings(alertmanagers=(AlertmanagerSettings(url=url),), resend_delay=1.0)
+    settings = NotifySettings(alertmanagers=(AlertmanagerSettings(url=url),), resend_delay=10.0)  # holds 40 s
     async with open_session() as session:
         dispatcher = dispatcher_of(settings, session, interval_seconds=1.0)
         dispatcher.start()
