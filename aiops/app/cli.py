@@ -72,6 +72,8 @@ def _daemon_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     demo.add_argument("--web.listen-address", dest="listen_address", default="127.0.0.1:9797", metavar="ADDRESS",
                       help="where the demo's web page listens")  # fmt: skip
     demo.add_argument("--seed", type=int, default=1, metavar="N", help="the same number gives the same demo")
+    demo.add_argument("--for", dest="serve_seconds", type=float, default=600.0, metavar="SECONDS",
+                      help="go on serving after the incident (default 600); 0 ends with it")  # fmt: skip
 
 
 def _check_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:

@@ -131,7 +131,7 @@ class Collectors:
         async def read() -> None:
             self._inbox.extend(await collector.read())
             status = collector.status()
-            self._faults.report(name, status.error)
+            self._faults.report(name, status.error if status.failures else "")
 
         async def loop() -> None:
             await every(

@@ -6,6 +6,7 @@ from math import isnan
 
 from aiops import __version__
 from aiops.incidents.alert import Alert, AlertState, Incident
+from aiops.kit.tasks import Beat
 from aiops.notify.base import ReceiverStatus
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.telemetry import Family, FamilyKind, exported_name
@@ -99,3 +100,11 @@ def signal_families(rows: Iterable[tuple[SeriesKey, float]]) -> Iterator[Family]
     for name in sorted(samples):
         signal = SIGNALS[name]
         yield Family(exported_name(signal), _GAUGE, signal.meaning, samples[name])
+
+
+def read_families(beats: Mapping[str, Beat]) -> Iterator[Family]:
+    """How often each source was asked, and how often its turn came while it was still busy."""
+    yield Family("aiops_reads", _COUNTER, "Attempts to read a source.",
+                 [({"source": name}, float(beat.ticks)) for name, beat in beats.items()])  # fmt: skip
+    yield Family("aiops_reads_skipped", _COUNTER, "Attempts left out because the one before still ran.",
+                 [({"source": name}, float(beat.skipped)) for name, beat in beats.items()])  # fmt: skip

@@ -24,7 +24,8 @@ class Band(NamedTuple):
     upper: float
 
 
-def _when(at: float) -> str | None:
+def stamp(at: float) -> str | None:
+    """RFC 3339 in UTC; None for a time that never was."""
     return rfc3339(at) if at > 0 else None
 
 
@@ -35,15 +36,16 @@ def entity_record(entity: Entity) -> Record:
 
 def target_record(status: SourceStatus) -> Record:
     """One source as ``/api/v1/targets`` shows it."""
-    never = status.last_attempt == 0.0
+    # Asked and not there, but that is no failure (a node without a GPU): neither up nor down.
+    never = status.last_attempt == 0.0 or (not status.up and not status.failures)
     return {
         "source": status.source,
         "kind": status.kind,
         "entity": entity_record(status.entity),
         "health": "unknown" if never else "up" if status.up else "down",
         "lastError": status.error,
-        "lastScrape": _when(status.last_attempt),
-        "lastSuccess": _when(status.last_success),
+        "lastScrape": stamp(status.last_attempt),
+        "lastSuccess": stamp(status.last_success),
         "lastScrapeDuration": status.facts.get("duration_seconds"),
         "scrapeInterval": status.interval_seconds,
         "failures": status.failures,
@@ -58,8 +60,8 @@ def alert_record(alert: Alert, head: Letterhead) -> Record:
         "labels": dict(notice.labels),
         "annotations": dict(notice.annotations),
         "state": str(alert.state),
-        "activeAt": _when(alert.started_at),
-        "endsAt": _when(alert.ended_at),
+        "activeAt": stamp(alert.started_at),
+        "endsAt": stamp(alert.ended_at),
         "value": alert.verdict.value,
         "score": alert.verdict.score,
         "expected": alert.verdict.expected,
@@ -77,9 +79,9 @@ def incident_record(incident: Incident, alerts: Mapping[AlertKey, Alert]) -> Rec
         "title": incident.title,
         "severity": str(incident.severity),
         "state": "open" if incident.open else "resolved",
-        "startsAt": _when(incident.started_at),
-        "updatedAt": _when(incident.updated_at),
-        "endsAt": _when(incident.ended_at),
+        "startsAt": stamp(incident.started_at),
+        "updatedAt": stamp(incident.updated_at),
+        "endsAt": stamp(incident.ended_at),
         "alerts": [_member(key, alerts.get(key)) for key in incident.members],
     }
 
@@ -114,7 +116,7 @@ def signal_record(key: SeriesKey, value: float, at: float, band: Band) -> Record
         "meaning": SIGNALS[key.signal].meaning,
         "entity": entity_record(key.entity),
         "value": value,
-        "at": None if isnan(at) else _when(at),
+        "at": None if isnan(at) else stamp(at),
         "score": band.score,
         "expected": band.expected,
         "lower": band.lower,

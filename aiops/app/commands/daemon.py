@@ -25,4 +25,5 @@ def run(args: Namespace) -> int:
 
 def demo(args: Namespace) -> int:
     """``aiops demo``."""
-    return int(import_module("aiops.app.demo").run(listen_address=args.listen_address, seed=args.seed))
+    play = import_module("aiops.app.demo").run
+    return int(play(listen_address=args.listen_address, seed=args.seed, serve_seconds=args.serve_seconds))

@@ -1,0 +1,54 @@
+"""Builds the pieces of the pipeline from settings and the shipped data folders."""
+
+import hashlib
+
+from aiops.app import presets
+from aiops.app.config import Config
+from aiops.app.pipeline import Pipeline
+from aiops.app.presets import Folder, shipped
+from aiops.collect.gpu_model import NvidiaModel
+from aiops.detect.bank import Bank
+from aiops.incidents.grouping import Grouping
+from aiops.incidents.machine import Machine
+from aiops.signals.topology import Pools
+from aiops.store.ring import Ring
+
+
+def load_gpu_model() -> NvidiaModel:
+    """What clock-limit bits and Xid numbers mean."""
+    return NvidiaModel.parse((shipped(Folder.MODELS) / "gpus" / "nvidia.yaml").read_text(encoding="utf-8"))
+
+
+def build_bank(config: Config) -> Bank:
+    """The detectors with the shipped policy and rules.
+
+    Raises
+    ------
+    ValueError
+        When an override of the configuration names no rule.
+    """
+    return Bank(config.detect, presets.anomaly_policy(), presets.rulebook())
+
+
+def bank_signature(config: Config) -> str:
+    """Changes whenever learnt state would mean something else: other settings, another step, another policy."""
+    text = config.detect.model_dump_json() + str(config.interval)
+    text += presets.anomaly_policy().model_dump_json()
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def build_pipeline(config: Config) -> Pipeline:
+    """A pipeline that has seen nothing yet."""
+    store, bank = config.store, build_bank(config)
+    return Pipeline(
+        ring=Ring(
+            store.rows(config.interval),
+            config.interval,
+            max_series=store.max_series,
+            ttl_seconds=store.series_ttl,
+        ),
+        pools=Pools(config.signals),
+        bank=bank,
+        machine=Machine(bank.timing, config.incidents),
+        grouping=Grouping(config.incidents),
+    )

@@ -1,0 +1,233 @@
+"""The daemon's life: start, tick, reload, drain. The order of :meth:`Daemon.run` is the order of the flow, backwards
+at the end."""
+
+import asyncio
+import logging
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+from aiohttp import ClientSession
+
+from aiops import __version__
+from aiops.app import presets
+from aiops.app.assembly import build_bank, build_pipeline, load_gpu_model
+from aiops.app.collectors import Collectors
+from aiops.app.config import Config
+from aiops.app.config_load import ConfigError
+from aiops.app.flags import RunOptions
+from aiops.app.source import DaemonSource
+from aiops.app.state import State
+from aiops.incidents.grouping import Grouping
+from aiops.incidents.machine import Machine
+from aiops.kit import log
+from aiops.kit.clock import SYSTEM_CLOCK, Clock
+from aiops.kit.http import open_session
+from aiops.kit.tasks import Beat, Supervisor, Work, every
+from aiops.notify.dispatch import Dispatcher, dispatcher_of
+from aiops.web.server import Server
+from aiops.web.source import ReloadFailed
+
+_LOG = logging.getLogger("aiops.app.daemon")
+_STOP_SECONDS = 2.0
+_NEED_RESTART = ("interval", "store", "web", "nvml", "signals")
+
+
+class Daemon:
+    """Everything that runs in one process.
+
+    Parameters
+    ----------
+    options
+        Where the configuration came from; None when it cannot be read again.
+    """
+
+    def __init__(self, config: Config, options: RunOptions | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.config = config
+        self.clock = clock
+        self.pipeline = build_pipeline(config)
+        self.state = State(config, clock)
+        self.supervisor = Supervisor()
+        self.collectors = Collectors(presets.engine_profiles(), config.signals, supervisor=self.supervisor, clock=clock)
+        self.dispatcher: Dispatcher | None = None
+        self.beat = Beat()
+        self.started_at = clock.now()
+        self.last_tick_at = 0.0
+        self.tick_seconds = 0.0
+        self.tick_seconds_total = 0.0
+        self.transitions_total = 0
+        self.reload_successful = True
+        self.reloaded_at = clock.now()
+        self._options = options
+        self._session: ClientSession | None = None
+        self._last_tick = clock.monotonic()
+        self._stopping = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self.server = Server(DaemonSource(self), config.web)
+
+    @property
+    def config_file(self) -> str:
+        """The configuration file; empty without one."""
+        return self._options.loaded.file_name if self._options is not None else ""
+
+    async def run(self) -> None:
+        """Start, serve until :meth:`stop`, drain.
+
+        Raises
+        ------
+        OSError
+            When the listen address cannot be had. Everything that was started is stopped again.
+        """
+        try:
+            await self._start()
+            await self._stopping.wait()
+        finally:
+            await self._drain()
+
+    def stop(self) -> None:
+        """Ask :meth:`run` to drain and return."""
+        self._stopping.set()
+
+    async def _start(self) -> None:
+        await self.server.start()
+        await asyncio.to_thread(self.state.open, self.pipeline)
+        self._session = open_session()
+        self._begin_to_tell(self.config)
+        await self.collectors.start(self.config.scrape, self.config.nvml, load_gpu_model(), self._folder())
+        self._last_tick = self.clock.monotonic()
+        self._every("tick", self.config.interval, self.tick, self.beat)
+        self._every("snapshot", self.config.store.snapshot_interval, self._save)
+        _LOG.info("started", extra={"version": __version__, "url": self.config.web.base_url})
+
+    def _every(self, name: str, seconds: float, work: Work, beat: Beat | None = None) -> None:
+        self.supervisor.spawn(name, lambda: every(seconds, work, clock=self.clock, beat=beat))
+
+    def _folder(self) -> Path:
+        file = self._options.sources.file if self._options is not None else None
+        return file.parent if file is not None else Path()
+
+    def _begin_to_tell(self, config: Config) -> None:
+        if self._session is None:
+            raise RuntimeError("the session is opened at start")
+        self.dispatcher = dispatcher_of(
+            config.notify, self._session, interval_seconds=config.interval, clock=self.clock
+        )
+        self.dispatcher.start()
+
+    async def tick(self) -> None:
+        """One turn of the pipeline, and what follows from it."""
+        began = self.clock.monotonic()
+        elapsed, self._last_tick = began - self._last_tick, began
+        now = self.clock.now()
+        outcome = self.pipeline.tick(now, self.collectors.drain(), self.collectors.statuses(), elapsed_seconds=elapsed)
+        self.state.record(outcome)
+        if self.dispatcher is not None:
+            self.dispatcher.submit(self.pipeline.machine.alerts, outcome.incidents)
+        for move in outcome.transitions:
+            _LOG.info(
+                "alert moved",
+                extra={"alert": move.alert.key.rule, "series": str(move.alert.key.series), "from": str(move.before),
+                       "to": str(move.alert.state), "reason": move.reason.text},
+            )  # fmt: skip
+        self.transitions_total += len(outcome.transitions)
+        self.last_tick_at = now
+        self.tick_seconds = self.clock.monotonic() - began
+        self.tick_seconds_total += self.tick_seconds
+
+    async def _save(self) -> None:
+        await self.state.save(self.pipeline)
+
+    async def reload(self) -> None:
+        """Read the configuration again. A bad one changes nothing and is reported.
+
+        Raises
+        ------
+        ReloadFailed
+            With every problem of the new configuration.
+        """
+        async with self._reloading:
+            try:
+                await self._reload()
+            except (ConfigError, ValueError, OSError) as error:
+                self.reload_successful = False
+                _LOG.error("configuration not reloaded", extra={"error": str(error)})
+                raise ReloadFailed(str(error)) from error
+            self.reload_successful = True
+            self.reloaded_at = self.clock.now()
+            _LOG.info("configuration reloaded")
+
+    async def _reload(self) -> None:
+        if self._options is None:
+            raise ValueError("this daemon was started without a configuration that could be read again")
+        options = self._options.again()
+        config = options.loaded.config
+        bank = build_bank(config)  # whatever can be refused is built before anything is replaced
+        if config.detect != self.config.detect or config.incidents != self.config.incidents:
+            bank.restore(self.pipeline.bank.state())
+            machine, grouping = Machine(bank.timing, config.incidents), Grouping(config.incidents)
+            machine.restore(self.pipeline.machine.alerts.values(), self.last_tick_at or None)
+            grouping.restore(self.pipeline.grouping.incidents.values())
+            self.pipeline.bank, self.pipeline.machine, self.pipeline.grouping = bank, machine, grouping
+            self.state.configure(config)
+        if config.notify != self.config.notify and self.dispatcher is not None:
+            await self.dispatcher.stop()
+            self._begin_to_tell(config)
+        if config.scrape != self.config.scrape:
+            await self.collectors.configure(config.scrape, self._folder())
+        log.configure(config.log.level, config.log.format)
+        late = [name for name in _NEED_RESTART if getattr(config, name) != getattr(self.config, name)]
+        if late:
+            _LOG.warning("changed settings wait for a restart", extra={"sections": ", ".join(late)})
+        kept = {name: getattr(self.config, name) for name in late}
+        self.config, self._options = config.model_copy(update=kept), options
+
+    async def _drain(self) -> None:
+        """Stop reading, tell what is left to tell, keep what was learnt; each step within its own bound."""
+        await self.supervisor.close(within_seconds=_STOP_SECONDS)
+        if self.dispatcher is not None:
+            await self.dispatcher.stop()
+        if self._session is not None:
+            await self._session.close()
+            await self._save()
+        await self.collectors.close()
+        await self.state.close()
+        await self.server.stop()
+        _LOG.info("stopped")
+
+
+async def _serve(daemon: Daemon) -> None:
+    loop = asyncio.get_running_loop()
+    pending: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        async def attempt() -> None:
+            with suppress(ReloadFailed):  # already told
+                await daemon.reload()
+
+        task = loop.create_task(attempt())
+        pending.add(task)
+        task.add_done_callback(pending.discard)
+
+    def terminate(number: signal.Signals) -> None:
+        _LOG.info("stopping", extra={"signal": number.name})
+        loop.remove_signal_handler(number)  # a second signal ends the process at once
+        daemon.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, terminate, number)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    await daemon.run()
+
+
+def run(config: Config, options: RunOptions | None = None) -> int:
+    """Run until SIGTERM or SIGINT; return the exit code."""
+
+    async def main() -> None:
+        await _serve(Daemon(config, options))
+
+    try:
+        asyncio.run(main())
+    except OSError as error:
+        _LOG.error("not started", extra={"error": error.strerror or str(error)})
+        return 1
+    return 0

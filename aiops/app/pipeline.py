@@ -1,0 +1,73 @@
+"""The architecture in code: one straight line from the readings of a tick to what changed.
+
+No I/O and no clock: the same readings in the same order give the same decisions, byte for byte.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from aiops.detect.bank import Bank
+from aiops.incidents.alert import Incident, Transition
+from aiops.incidents.grouping import Grouping
+from aiops.incidents.machine import Machine
+from aiops.signals.topology import Pools
+from aiops.signals.types import Mark, Reading, SourceStatus
+from aiops.store.ring import Ring
+
+_FRESH_INTERVALS = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one tick changed."""
+
+    transitions: Sequence[Transition]
+    incidents: Sequence[Incident]
+    marks: Sequence[Mark]
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """The rooms between a reading and a decision, in order of the flow."""
+
+    ring: Ring
+    pools: Pools
+    bank: Bank
+    machine: Machine
+    grouping: Grouping
+    _newest: dict[str, Reading] = field(default_factory=dict)
+
+    def tick(
+        self, now: float, readings: Sequence[Reading], sources: Sequence[SourceStatus], *, elapsed_seconds: float
+    ) -> Outcome:
+        """Take in what arrived since the last tick and decide.
+
+        Parameters
+        ----------
+        now
+            UTC seconds; becomes the stamp of the row.
+        readings
+            Everything that the collectors brought since the last tick, oldest first.
+        sources
+            Health of every source, also of the silent ones.
+        elapsed_seconds
+            Monotonic time since the last tick, so that a gap becomes unknown rows and a clock jump does not.
+        """
+        pools = self.pools.reading(self._fresh(now, readings, sources), now, {s.source: s.up for s in sources})
+        self.ring.append(now, [*readings, pools], elapsed_seconds=elapsed_seconds)
+        marks = tuple(mark for reading in readings for mark in reading.marks)
+        verdicts = self.bank.step(self.ring.window(), now, sources, marks, self.machine.watched())
+        transitions = self.machine.step(now, verdicts)
+        incidents = self.grouping.step(now, self.machine.alerts)
+        self.machine.assign(incidents)
+        return Outcome(transitions, incidents, marks)
+
+    def _fresh(self, now: float, readings: Sequence[Reading], sources: Sequence[SourceStatus]) -> Sequence[Reading]:
+        """Newest reading of each source that is not overdue.
+
+        A scrape that lands just after the tick instead of just before must not look like a replica that left.
+        """
+        self._newest |= {reading.source: reading for reading in readings}
+        longest = {s.source: _FRESH_INTERVALS * max(s.interval_seconds, self.ring.step_seconds) for s in sources}
+        self._newest = {name: kept for name, kept in self._newest.items() if name in longest}
+        return [kept for name, kept in self._newest.items() if abs(now - kept.at) <= longest[name]]

@@ -1,0 +1,157 @@
+"""The daemon as the web room sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from math import isnan
+from typing import TYPE_CHECKING
+
+from aiops import __version__
+from aiops.app import telemetry, view
+from aiops.notify.notice import Letterhead
+from aiops.signals.telemetry import Family, FamilyKind
+from aiops.signals.types import SeriesKey
+from aiops.web.source import Record
+
+if TYPE_CHECKING:
+    from aiops.app.daemon import Daemon
+
+_NO_BAND = view.Band(float("nan"), float("nan"), float("nan"), float("nan"))
+_SHOWN_INCIDENTS = 100
+
+
+class DaemonSource:
+    """Answers every question of the API and the page from the running daemon."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def not_ready(self) -> str:
+        """Ready once the first tick is done: the alerts are restored and the sources are known."""
+        return "" if self._daemon.last_tick_at else "the first tick is not done"
+
+    def targets(self) -> Sequence[Record]:
+        """Every source with its health."""
+        return [view.target_record(status) for status in self._daemon.collectors.statuses()]
+
+    def alerts(self) -> Sequence[Record]:
+        """Alerts that are not inactive, the newest first."""
+        alerts = sorted(self._daemon.pipeline.machine.alerts.values(), key=lambda alert: -alert.started_at)
+        return [view.alert_record(alert, self._letterhead()) for alert in alerts]
+
+    def incidents(self) -> Sequence[Record]:
+        """The newest incidents, open ones first."""
+        daemon = self._daemon
+        found = sorted(daemon.state.recent_incidents(daemon.pipeline), key=lambda incident: not incident.open)
+        return [view.incident_record(one, daemon.pipeline.machine.alerts) for one in found[:_SHOWN_INCIDENTS]]
+
+    def signals(self, *, signal: str, entity: str) -> Sequence[Record]:
+        """Latest value of each series with its band."""
+        scores = self._daemon.pipeline.bank.scores()
+        records = []
+        for column, key, value, at in self._latest():
+            if signal in ("", key.signal) and entity in str(key.entity):
+                band = _NO_BAND
+                if scores is not None and column < len(scores.keys) and scores.keys[column] == key:
+                    ensemble = scores.ensemble
+                    parts = (ensemble.score, ensemble.expected, ensemble.lower, ensemble.upper)
+                    band = view.Band(*(float(part[column]) for part in parts))
+                records.append((str(key.entity), key, view.signal_record(key, value, at, band)))
+        return [record for *_, record in sorted(records, key=lambda row: (row[0], row[1].signal, row[1].stat))]
+
+    def _latest(self) -> Iterator[tuple[int, SeriesKey, float, float]]:
+        ring = self._daemon.pipeline.ring
+        latest = ring.latest()
+        for column, key in enumerate(ring.window().keys):
+            if key is not None:
+                yield column, key, float(latest.values[column]), float(latest.at[column])
+
+    def _fresh(self) -> Iterator[tuple[SeriesKey, float]]:
+        """What is known now: a value that nobody has confirmed for three ticks is not shown as current."""
+        ring = self._daemon.pipeline.ring
+        oldest = self._daemon.last_tick_at - 3 * ring.step_seconds
+        for _, key, value, at in self._latest():
+            if not isnan(value) and at >= oldest:
+                yield key, value
+
+    def _letterhead(self) -> Letterhead:
+        notify = self._daemon.config.notify
+        labels = tuple(sorted(notify.external_labels.items()))
+        return Letterhead(labels, notify.external_url or self._daemon.config.web.base_url, notify.runbook_url)
+
+    def status(self) -> Record:
+        """Version, load, limits and health of the parts."""
+        daemon = self._daemon
+        ring, journal = daemon.pipeline.ring, daemon.state.health()
+        receivers = daemon.dispatcher.status() if daemon.dispatcher is not None else ()
+        return {
+            "version": __version__,
+            "startedAt": view.stamp(daemon.started_at),
+            "lastTick": view.stamp(daemon.last_tick_at),
+            "tickSeconds": daemon.tick_seconds,
+            "ticks": daemon.beat.ticks,
+            "ticksSkipped": daemon.beat.skipped,
+            "series": ring.series,
+            "seriesLimit": daemon.config.store.max_series,
+            "ringBytes": ring.memory_bytes,
+            "configFile": daemon.config_file,
+            "lastReloadSuccessful": daemon.reload_successful,
+            "storage": str(daemon.config.store.directory),
+            "storageProblem": journal.problem or journal.put_aside,
+            "snapshotAt": view.stamp(daemon.state.snapshot_at),
+            "receivers": [view.receiver_record(receiver) for receiver in receivers],
+            "discoveryProblems": list(daemon.collectors.found.problems),
+            "jobsWithoutTargets": list(daemon.collectors.found.idle_jobs),
+            "tasks": [
+                {"name": task.name, "state": str(task.state), "crashes": task.crashes, "error": task.error}
+                for task in daemon.supervisor.reports()
+            ],
+        }
+
+    def families(self) -> Iterable[Family]:
+        """Own telemetry, then the signals."""
+        daemon = self._daemon
+        receivers = daemon.dispatcher.status() if daemon.dispatcher is not None else ()
+        return chain(
+            (telemetry.build_info(),),
+            self._own(),
+            telemetry.target_families(daemon.collectors.statuses()),
+            telemetry.read_families(daemon.collectors.beats()),
+            telemetry.alert_families(
+                daemon.pipeline.machine.alerts.values(), daemon.pipeline.grouping.incidents.values()
+            ),
+            telemetry.receiver_families(receivers),
+            telemetry.signal_families(self._fresh()),
+        )
+
+    def _own(self) -> Iterator[Family]:
+        daemon = self._daemon
+        ring, journal = daemon.pipeline.ring, daemon.state.health()
+        gauge, counter = telemetry.gauge, telemetry.counter
+        yield counter("aiops_ticks", "Turns of the pipeline.", daemon.beat.ticks)
+        yield counter("aiops_ticks_skipped", "Turns left out because the one before still ran.", daemon.beat.skipped)
+        yield counter("aiops_tick_seconds", "Time spent in turns.", daemon.tick_seconds_total)
+        yield gauge("aiops_last_tick_timestamp_seconds", "When the last turn was done.", daemon.last_tick_at)
+        yield gauge("aiops_series", "Series in the window.", ring.series)
+        yield gauge("aiops_series_limit", "Most series that the window takes.", daemon.config.store.max_series)
+        yield counter("aiops_series_dropped", "Series left out because the window was full.", ring.dropped_series)
+        yield gauge("aiops_ring_bytes", "Memory of the window.", ring.memory_bytes)
+        yield counter("aiops_alert_transitions", "Changes of an alert's state.", daemon.transitions_total)
+        yield gauge("aiops_config_last_reload_successful", "1 when the last reload was taken.",
+                    float(daemon.reload_successful))  # fmt: skip
+        yield gauge("aiops_config_last_reload_success_timestamp_seconds", "When a configuration was last taken.",
+                    daemon.reloaded_at)  # fmt: skip
+        yield counter("aiops_journal_written", "Records written to the archive.", journal.written_total)
+        yield counter("aiops_journal_dropped", "Records lost before they were written.",
+                      journal.dropped_total + journal.rejected_total)  # fmt: skip
+        yield counter("aiops_journal_failures", "Writes that the disk refused.", journal.failures_total)
+        yield gauge("aiops_journal_pending", "Records that wait for the disk.", journal.pending)
+        yield counter("aiops_snapshots", "Snapshots written.", daemon.state.snapshots_written)
+        yield counter("aiops_snapshot_failures", "Snapshots that could not be written.", daemon.state.snapshot_failures)
+        crashes = [({"task": task.name}, float(task.crashes)) for task in daemon.supervisor.reports()]
+        yield Family("aiops_task_crashes", FamilyKind.COUNTER, "Unexpected errors, by supervised task.", crashes)
+
+    async def reload(self) -> None:
+        """Read the configuration again."""
+        await self._daemon.reload()

@@ -1,0 +1,91 @@
+"""What outlives the process: window and learnt state in a snapshot, decisions in the archive."""
+
+import asyncio
+import logging
+
+from aiops.app.assembly import bank_signature
+from aiops.app.config import Config
+from aiops.app.pipeline import Outcome, Pipeline
+from aiops.incidents.alert import Incident
+from aiops.kit.clock import Clock
+from aiops.kit.log import OnChange
+from aiops.kit.retry import Temporary
+from aiops.store import snapshot
+from aiops.store.journal import Journal, JournalHealth
+from aiops.store.view import ArchiveView
+
+_LOG = logging.getLogger("aiops.app.state")
+_BANK = "bank"
+
+
+class State:
+    """Restores the pipeline at start, and keeps what it decides."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        store = config.store
+        self._settings = store
+        self._signature = bank_signature(config)
+        self._clock = clock
+        self._faults = OnChange(_LOG, clock.monotonic)
+        self._view = ArchiveView(store.archive_path)
+        self._journal = Journal(
+            store.archive_path, retention_seconds=store.retention, max_bytes=store.max_archive, clock=clock
+        )
+        self.snapshots_written = 0
+        self.snapshot_failures = 0
+        self.snapshot_at = 0.0
+        self.restored = False
+
+    def open(self, pipeline: Pipeline) -> None:
+        """Bring the pipeline back to where it was. Blocks for the disk; damage costs a warm-up, never the start."""
+        self._journal.start()
+        loaded = snapshot.read(self._settings.snapshot_path, self._clock.now())
+        if loaded.problem:
+            _LOG.warning("%s", loaded.problem)
+        if loaded.snapshot is not None:
+            pipeline.ring.restore(loaded.snapshot.ring)
+            learnt = snapshot.state_for(loaded.snapshot, _BANK, self._signature, pipeline.ring)
+            if learnt is not None:
+                pipeline.bank.restore(learnt)
+                self.restored = True
+            self.snapshot_at = loaded.snapshot.saved_at
+        alerts = self._view.load_alerts()
+        pipeline.machine.restore(alerts, self._clock.now())
+        pipeline.grouping.restore(self._view.load_incidents(since=self._clock.now() - self._settings.retention))
+        if alerts:
+            _LOG.info("alerts restored", extra={"alerts": len(alerts)})
+
+    def configure(self, config: Config) -> None:
+        """After a reload: what is learnt from now on carries the signature of the new settings."""
+        self._signature = bank_signature(config)
+
+    def record(self, outcome: Outcome) -> None:
+        """Queue what a tick decided."""
+        self._journal.save(transitions=outcome.transitions, incidents=outcome.incidents, marks=outcome.marks)
+
+    async def save(self, pipeline: Pipeline) -> None:
+        """Write a snapshot: copied here, written in a thread."""
+        states = {_BANK: snapshot.SavedState(self._signature, pipeline.bank.state())}
+        moment = snapshot.capture(pipeline.ring, states, self._clock.now())
+        self._journal.save(alerts=pipeline.machine.alerts.values())
+        try:
+            await asyncio.to_thread(snapshot.write, self._settings.snapshot_path, moment)
+        except Temporary as error:
+            self.snapshot_failures += 1
+            self._faults.report("snapshot", str(error))
+        else:
+            self.snapshots_written += 1
+            self.snapshot_at = moment.saved_at
+            self._faults.report("snapshot", "")
+
+    def recent_incidents(self, pipeline: Pipeline) -> list[Incident]:
+        """Incidents that the grouping still knows, newest first."""
+        return sorted(pipeline.grouping.incidents.values(), key=lambda incident: -incident.started_at)
+
+    def health(self) -> JournalHealth:
+        """How the archive does."""
+        return self._journal.health()
+
+    async def close(self) -> None:
+        """Write what waits and stop the journal."""
+        await asyncio.to_thread(self._journal.close)
