@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aiops.collect.exposition_grammar import (
+    ABOVE_COMMENTS,
     BLANKS,
-    MAYBE_COMMENT,
     BadLine,
     Family,
     Limits,
@@ -211,7 +211,7 @@ def _read_lines(
 ) -> tuple[_Memory, Page]:
     """Read every line, with what the previous page taught if its families are the same."""
     content = lines[: _end_of_page(lines)] if openmetrics else lines
-    comments = {at for at, line in enumerate(content) if line[:1] in MAYBE_COMMENT and is_comment(line)}
+    comments = {at for at, line in enumerate(content) if line < ABOVE_COMMENTS and is_comment(line)}
     families = declared_families(content[at] for at in sorted(comments))
     reader = previous.reader if previous is not None else None
     if reader is None or reader.families != families:
@@ -273,7 +273,7 @@ class _Walk:
             raw_name, brace, raw_labels = head.partition(b"{")
             name, labels = names.get(raw_name), label_sets.get(raw_labels)
             if labels is None and name is not None:
-                labels = reader.familiar_labels(raw_labels)
+                labels = reader.plain_labels(raw_labels)
             if name is not None and labels is not None and brace and end:
                 prefix = head + end
                 sample = new_tuple(Sample, (name[0], labels, name[1]))

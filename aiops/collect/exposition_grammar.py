@@ -27,8 +27,9 @@ _CLIP = 80
 BLANKS = b" \t\r"
 """What may surround a line or its parts; the carriage return comes with Windows line ends."""
 
-MAYBE_COMMENT = b"#" + BLANKS
-"""``line[:1]`` is in these for every line that :func:`is_comment` (an empty slice is in all bytes); quick to test."""
+ABOVE_COMMENTS = b"$"
+"""Sorts after every line for which :func:`is_comment` holds (``#`` comes just before ``$``, blanks and the empty line
+far before), so that one comparison tells most samples apart."""
 
 
 class BadLine(ValueError):
@@ -175,6 +176,7 @@ _LABEL = re.compile(
     r'[ \t]*+(?:([a-zA-Z_][a-zA-Z0-9_]*+)|"([^"\\]*+(?:\\.[^"\\]*+)*+)")'
     r'[ \t]*+(?:=[ \t]*+"([^"\\]*+(?:\\.[^"\\]*+)*+)"[ \t]*+)?(?:,[ \t]*+|$)'
 )
+_PLAIN_LABEL = re.compile(rb'([a-zA-Z_][a-zA-Z0-9_]*+)="([^"\\]*+)')
 _ESCAPE = re.compile(r'\\([\\"n])')
 
 
@@ -196,7 +198,7 @@ class SeriesReader:
     """Reads the left part of sample lines, each piece of text only once.
 
     Programs repeat themselves: the same label sets under many names, the same names over many label sets, the same
-    label names around other values. Each is looked up by its raw bytes before the grammar is asked. What was read
+    labels in many sets. Each is looked up by its raw bytes before the grammar is asked. What was read
     stays true for as long as the families are the same.
 
     Parameters
@@ -219,8 +221,7 @@ class SeriesReader:
         self.label_sets: dict[bytes, Labels] = {b"": ()}
         self.families = families
         self._limits = limits
-        self._label_names: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._sorted_names: set[tuple[str, ...]] = set()
+        self._plain: dict[bytes, tuple[str, str]] = {}
 
     def read(self, line: bytes) -> tuple[bytes, Sample]:
         """Read name and labels.
@@ -246,30 +247,42 @@ class SeriesReader:
                 return raw_name + blank, Sample(name[0], (), name[1])
         return self._parse(line)
 
-    def familiar_labels(self, raw: bytes) -> Labels | None:
-        """Read a label set in which only the values are new; None when there is more to it.
+    def plain_labels(self, raw: bytes) -> Labels | None:
+        """Read a label set in the form that programs write, ``a="b",c="d"``; None when there is more to it.
 
-        Where no quote is escaped, every second piece between quotes is a value, and the pieces around the values
-        (``engine=``, ``,le=``, ``,``) say all about the names and the syntax. So what this reads is a whole label
-        set, and nothing that the grammar would refuse.
+        Split at ``",`` it falls into labels that repeat far more than whole sets do. Pieces of this form, put together
+        again, are a label set and nothing else: what this reads, the grammar would read too, and so.
         """
-        if b"\\" in raw or len(raw) > self._limits.max_value_bytes:
+        if raw[-1:] != b'"':
+            return None
+        pairs = []
+        for piece in raw[:-1].split(b'",'):
+            pair = self._plain.get(piece) or self._new_plain(piece)
+            if pair is None:
+                return None
+            pairs.append(pair)
+        pairs.sort()
+        if len(dict(pairs)) < len(pairs) or len(pairs) > self._limits.max_labels:
+            return None
+        labels = self.label_sets[raw] = tuple(pairs)
+        return labels
+
+    def _new_plain(self, piece: bytes) -> tuple[str, str] | None:
+        match = _PLAIN_LABEL.fullmatch(piece)
+        if match is None or match[1] == b"__name__":
             return None
         try:
-            pieces = raw.decode("utf-8").split('"')
+            pair = (match[1].decode("ascii"), match[2].decode("utf-8"))
         except UnicodeDecodeError:
             return None
-        names = self._label_names.get(tuple(pieces[::2]))
-        if names is None or len(pieces) != 2 * len(names) + 1:
-            return None
-        pairs = zip(names, pieces[1::2], strict=True)
-        labels = self.label_sets[raw] = tuple(pairs if names in self._sorted_names else sorted(pairs))
-        return labels
+        self._check_lengths(*pair)
+        self._plain[piece] = pair
+        return pair
 
     def pruned(self, samples: int) -> "SeriesReader":
         """Return itself, or a fresh reader when churn has filled this one far beyond what a page needs."""
         needed = 2 * samples + 100
-        if len(self.label_sets) <= needed and len(self.names) <= needed:
+        if max(len(self.label_sets), len(self.names), len(self._plain) // 8) <= needed:
             return self
         return SeriesReader(self.families, self._limits)
 
@@ -294,17 +307,15 @@ class SeriesReader:
         return name, declared_type(name, self.families)
 
     def _labels(self, raw: bytes) -> tuple[str, Labels]:
-        """Read a label set and remember it, and the pieces around its values for :meth:`familiar_labels`."""
-        text = _text(raw)
-        metric_name, labels = self._parse_labels(text)
+        """Read any label set; the name is that of a metric, if one is quoted among the labels."""
+        known = self.label_sets.get(raw)
+        if known is None:
+            known = self.plain_labels(raw)
+        if known is not None:
+            return "", known
+        metric_name, labels = self._parse_labels(_text(raw))
         if not metric_name:
             self.label_sets[raw] = labels
-            pieces = text.split('"')
-            if b"\\" not in raw and len(pieces) == 2 * len(labels) + 1:  # else there are quoted label names
-                around = tuple(pieces[::2])
-                names = self._label_names[around] = tuple(piece.strip(" \t,=") for piece in around[:-1])
-                if names == tuple(sorted(names)):
-                    self._sorted_names.add(names)
         return metric_name, labels
 
     def _parse_labels(self, text: str) -> tuple[str, Labels]:
@@ -333,9 +344,12 @@ class SeriesReader:
     def _check_labels(self, labels: Mapping[str, str]) -> None:
         if len(labels) > self._limits.max_labels:
             raise PageTooLarge(f"{len(labels)} labels on one sample; at most {self._limits.max_labels} (max_labels)")
-        for name, value in labels.items():
-            self._check_length("name", name, self._limits.max_name_bytes)
-            self._check_length("value", value, self._limits.max_value_bytes)
+        for pair in labels.items():
+            self._check_lengths(*pair)
+
+    def _check_lengths(self, name: str, value: str) -> None:
+        self._check_length("name", name, self._limits.max_name_bytes)
+        self._check_length("value", value, self._limits.max_value_bytes)
 
     @staticmethod
     def _check_length(what: str, text: str, limit: int) -> None:
