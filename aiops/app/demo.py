@@ -83,7 +83,8 @@ async def _play(daemon: Daemon, fleet: Fleet, serve_seconds: float) -> bool:
         f"alert: {alert.key.rule}"
     )
     write(
-        f"\nLook at it:  {url}/\n             aiops incidents --url {url}\n             curl -s {url}/api/v1/incidents\n"
+        f"\nLook at it:  {url}/\n             aiops incidents --url {url}\n"
+        f"             curl -s {url}/api/v1/incidents\n"
     )
     if serve_seconds > 0:
         write(f"Serving for {serve_seconds:.0f} s; Ctrl-C ends it.\n")
