@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,7 @@ def measure(series: int, ticks: int) -> dict[str, float]:
         now = 1.0e9 + tick * STEP_SECONDS
         noise = 1 + 0.05 * rng.standard_normal((len(layouts), len(PER_REPLICA)))
         readings = [Reading(f"{i}", now, keys, level * noise[i]) for i, keys in enumerate(layouts)]
+        sources = [replace(source, last_success=now, last_change=now) for source in sources]
         parts["append"].append(cpu(lambda: ring.append(now, readings, elapsed_seconds=STEP_SECONDS)))  # noqa: B023 -- called at once
         window = ring.window()
         parts["bank"].append(cpu(lambda: judge.step(window, now, sources, (), ())))  # noqa: B023
@@ -114,7 +116,7 @@ def main() -> None:
         print(json.dumps(weigh()))
         return
     sizes = [int(argument) for argument in sys.argv[1:]] or [1_000, 10_000, 100_000]
-    fresh = subprocess.run([sys.executable, __file__, "--weigh"], check=True, capture_output=True, text=True)
+    fresh = subprocess.run([sys.executable, __file__, "--weigh"], check=True, stdout=subprocess.PIPE, text=True)
     ticks = [measure(size, 140 if size <= 10_000 else 80) for size in sizes]
     print(json.dumps({"ticks": ticks, "memory": json.loads(fresh.stdout)}, indent=2))
 

@@ -153,10 +153,11 @@ class Bank:
         self, window: Window, columns: PolicyColumns, scores: BankScores
     ) -> Iterator[tuple[AlertKey, Verdict]]:
         ensemble = scores.ensemble
-        for column in np.flatnonzero((ensemble.score >= 1) & (columns.watch >= 0)):
-            key, watch = window.keys[column], self._watch[columns.watch[column]]
-            if key is None:
+        for column in np.flatnonzero(ensemble.score >= 1):
+            key, index = window.keys[column], columns.watch[column]
+            if key is None or index < 0:
                 continue
+            watch = self._watch[index]
             value, score, expected, lower, upper = (
                 float(array[column])
                 for array in (window.values[-1], ensemble.score, ensemble.expected, ensemble.lower, ensemble.upper)
@@ -183,15 +184,20 @@ class Bank:
         frozen = np.zeros(len(score), np.bool_)
         for entity in self._in_trouble(alerts):
             frozen[columns.of_entity.get(entity, [])] = True
-        outside, inside = (score >= 1) & ~frozen, (score < 1) & ~frozen
+        outside = score >= 1
+        outside &= ~frozen
         quiet = ~(frozen | outside)
         for detector in self._detectors:
             detector.learn(window, quiet)
+        self._accept(window, outside, (score < 1) & ~frozen)
+
+    def _accept(self, window: Window, outside: NDArray[np.bool_], inside: NDArray[np.bool_]) -> None:
+        """Count points out of bounds up and points within bounds down; relearn what stays out for long."""
         self._state.follow(window)
         points = self._state["outside"]
-        points += outside
-        points -= inside & (points > 0)
-        shifted = points * window.step_seconds >= self._settings.relearn_after
+        moving = np.flatnonzero(outside | (points > 0))  # few
+        points[moving] = np.maximum(points[moving] + outside[moving] - inside[moving], 0)
+        shifted = points * np.float32(window.step_seconds) >= self._settings.relearn_after
         if shifted.any():
             for detector in self._detectors:
                 detector.relearn(window, shifted)

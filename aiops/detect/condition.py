@@ -62,8 +62,8 @@ class Frame(Protocol):
         """Newest values, float64 [entities], NaN = unknown."""
         ...
 
-    def last(self, operand: Operand, points: int) -> _Numbers:
-        """Values of the last points, float64 [≤ points, entities], NaN = unknown."""
+    def last(self, operand: Operand, points: int) -> NDArray[np.float32]:
+        """Values of the last points, float32 [≤ points, entities], NaN = unknown."""
         ...
 
 
@@ -219,6 +219,8 @@ def _all(parts: list[_Condition]) -> _Condition:
     def evaluate(frame: Frame) -> Truth:
         truth = parts[0](frame)
         for part in parts[1:]:
+            if truth.false.all():  # nothing can change any more, and looking back over many points is dear
+                break
             other = part(frame)
             truth = Truth(truth.true & other.true, truth.false | other.false)
         return truth
@@ -270,8 +272,7 @@ def _arithmetic(function: np.ufunc, left: _Number, right: _Number) -> _Number:
 
 def _extreme(reduce: np.ufunc, operand: Operand, points: int) -> _Number:
     def evaluate(frame: Frame) -> _Numbers:
-        result: _Numbers = reduce.reduce(frame.last(operand, points), axis=0)
-        return result
+        return np.asarray(reduce.reduce(frame.last(operand, points), axis=0), np.float64)
 
     return evaluate
 

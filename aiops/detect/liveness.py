@@ -5,8 +5,9 @@ or a daemon that slept makes nobody dead. An event (a GPU fell off the bus) hold
 again, because the source tells it once.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from aiops.detect.base import AlertKey, Verdict, Window
 from aiops.detect.rules import Judgement, Rule
-from aiops.signals.types import Entity, Mark, MarkKind, SeriesKey, SourceStatus
+from aiops.signals.types import Entity, Labels, Mark, MarkKind, SeriesKey, SourceStatus
 
 WHOLE = "up"
 """In place of a signal in the series of an alert that is about the whole entity."""
@@ -39,8 +40,8 @@ _LOAD = ("running", "queue_len")
 class _Seen:
     """What was seen of a source, and for how many ticks it has not moved."""
 
-    success_at: float
-    change_at: float
+    success_at: float = math.nan
+    change_at: float = math.nan
     silent_ticks: int = 0
     same_ticks: int = 0
 
@@ -70,7 +71,6 @@ class Liveness:
         self._rules = {rule.judgement: rule for rule in rules if rule.judgement is not None}
         self._seen: dict[str, _Seen] = {}
         self._held: dict[tuple[Judgement, Entity], _Held] = {}
-        self._judged: set[AlertKey] = set()
         self._tick: _Tick | None = None
 
     def evaluate(
@@ -82,11 +82,10 @@ class Liveness:
     ) -> list[tuple[AlertKey, Verdict]]:
         """Judge this tick; call once per tick. ``columns`` are those of each entity in the window."""
         tick = self._tick = _Tick(window, sources, columns)
-        self._judged = set()
         before = self._seen
         self._seen = {}
         for status in sources:
-            seen = before.get(status.source) or _Seen(status.last_success, status.last_change)
+            seen = before.get(status.source) or _Seen()
             seen.tick(status)
             self._seen[status.source] = seen
         found = list(self._events(tick, marks))
@@ -100,40 +99,40 @@ class Liveness:
 
         After a restart an event is forgotten: until the entity shows life its alert is unknown, not fine.
         """
-        return key in self._judged or (
-            self._tick is not None
-            and key.rule == self._name(Judgement.GPU_LOST)
-            and self._tick.alive(key.series.entity)
-        )
+        tick, entity = self._tick, key.series.entity
+        if tick is None:
+            return False
+        if key.rule == self._name(Judgement.GPU_LOST) and tick.alive(entity):
+            return True
+        of_it = [status for status in tick.sources if status.entity == entity]
+        if key.rule == self._name(Judgement.SOURCE_STALE):
+            return any(_may_be_stale(status) for status in of_it)
+        return any(key.rule == self._name(_silence(status)) and _may_be_down(status) for status in of_it)
 
     def _name(self, judgement: Judgement) -> str:
         rule = self._rules.get(judgement)
         return "" if rule is None else rule.name
 
     def _down(self, tick: "_Tick", status: SourceStatus) -> Iterator[tuple[AlertKey, Verdict]]:
-        driver = status.kind == NVML
-        rule = self._rules.get(Judgement.DRIVER_UNRESPONSIVE if driver else Judgement.SOURCE_DOWN)
-        failed = status.failures >= DOWN_FAILURES
-        # A machine that never had a GPU has no driver to lose.
-        if rule is None or (driver and not status.last_success and not failed):
+        rule = self._rules.get(_silence(status))
+        if rule is None or not _may_be_down(status):
             return
-        key = AlertKey(rule.name, SeriesKey(status.entity, WHOLE))
+        failed = status.failures >= DOWN_FAILURES
         silent = self._seen[status.source].silent_ticks * tick.window.step_seconds
         if failed or silent > DOWN_INTERVALS * status.interval_seconds:
             why = f"{status.failures} failed attempts in a row" if failed else f"silent for {silent:.0f} s"
-            yield key, _verdict(rule, f"{status.kind} source {status.source}: {why}{_said(status.error)}")
-        self._judged.add(key)
+            reason = f"{status.kind} source {status.source}: {why}{_said(status.error)}"
+            yield AlertKey(rule.name, SeriesKey(status.entity, WHOLE)), _verdict(rule, reason)
 
     def _stale(self, tick: "_Tick", status: SourceStatus) -> Iterator[tuple[AlertKey, Verdict]]:
         rule = self._rules.get(Judgement.SOURCE_STALE)
-        if rule is None or not status.up or not status.last_change:
-            return
-        key = AlertKey(rule.name, SeriesKey(status.entity, WHOLE))
-        self._judged.add(key)
         same = self._seen[status.source].same_ticks * tick.window.step_seconds
+        if rule is None or same < max(STALE_SECONDS, STALE_INTERVALS * status.interval_seconds):
+            return
         # The page of an idle engine may rightly stand still: it must say itself that it works.
-        if same >= max(STALE_SECONDS, STALE_INTERVALS * status.interval_seconds) and tick.loaded(status.entity):
-            yield key, _verdict(rule, f"source {status.source} gave the same answer for {same:.0f} s under load")
+        if _may_be_stale(status) and tick.loaded(status.entity):
+            reason = f"source {status.source} gave the same answer for {same:.0f} s under load"
+            yield AlertKey(rule.name, SeriesKey(status.entity, WHOLE)), _verdict(rule, reason)
 
     def _events(self, tick: "_Tick", marks: Sequence[Mark]) -> Iterator[tuple[AlertKey, Verdict]]:
         fresh = {(_OF_MARK[mark.kind], mark.entity): mark for mark in marks if mark.kind in _OF_MARK}
@@ -153,6 +152,8 @@ class _Tick:
     window: Window
     sources: Sequence[SourceStatus]
     columns: Mapping[Entity, NDArray[np.intp]]
+    loads: dict[tuple[str, ...], set[Labels]] = field(default_factory=dict)
+    """Label names → those labels of every entity under load; filled when somebody asks."""
 
     def alive(self, entity: Entity) -> bool:
         """The entity has a value now."""
@@ -170,14 +171,29 @@ class _Tick:
         return now != answered_at if now else self.alive(entity)
 
     def loaded(self, entity: Entity) -> bool:
-        """Something that belongs to this target runs or queues requests."""
-        for other, columns in self.columns.items():
-            if set(entity.labels) <= set(other.labels):
-                for column in columns:
-                    key = self.window.keys[column]
-                    if key is not None and key.signal in _LOAD and self.window.values[-1, column] > 0:
-                        return True
-        return False
+        """Something that belongs to this target (it has the target's labels and more) runs or queues requests."""
+        names = tuple(name for name, _ in entity.labels)
+        if names not in self.loads:
+            self.loads[names] = {
+                tuple((name, key.entity.label(name)) for name in names)
+                for column, key in enumerate(self.window.keys)
+                if key is not None and key.signal in _LOAD and self.window.values[-1, column] > 0
+            }
+        return entity.labels in self.loads[names]
+
+
+def _silence(status: SourceStatus) -> Judgement:
+    """What it means when this source says nothing."""
+    return Judgement.DRIVER_UNRESPONSIVE if status.kind == NVML else Judgement.SOURCE_DOWN
+
+
+def _may_be_down(status: SourceStatus) -> bool:
+    """A machine that never had a GPU has no driver to lose."""
+    return status.kind != NVML or status.last_success > 0 or status.failures >= DOWN_FAILURES
+
+
+def _may_be_stale(status: SourceStatus) -> bool:
+    return status.up and status.last_change > 0
 
 
 def _verdict(rule: Rule, reason: str) -> Verdict:

@@ -23,6 +23,8 @@ _Document = TypeVar("_Document", bound=Section)
 
 OBSERVATIONS = "events/s"
 """Unit of the ``rate`` of a distribution, whatever the unit of the distribution itself."""
+LEAST_VARIANCE = np.float32(1e-30)
+"""Keeps the band of a constant series from having no width at all."""
 RULE_NAME = r"[A-Z][A-Za-z0-9]+"
 
 
@@ -152,8 +154,10 @@ class PolicyColumns:
     minimum, minimum_relative
         float32 [capacity]: the band is at least ``max(minimum, minimum_relative·|m|)`` wide on either side.
     high, low
-        bool [capacity]: whether too high and too low hurt. Where neither does both are set, so that the
-        score of a signal that has no bad direction still tells how unusual it is.
+        float32 [capacity]: weight of a residual that is too high (1 or 0) and too low (−1 or 0). Where neither
+        hurts both are set, so that the score of a signal without a bad direction still tells how unusual it is.
+    open_above, open_below
+        float32 [capacity]: +∞ and −∞ on a side that does not hurt, else 0.
     watch
         intp [capacity]: index of the policy's watch, −1 where no alert is raised.
     of_series, of_entity
@@ -165,8 +169,10 @@ class PolicyColumns:
     relative_variance: NDArray[np.float32]
     minimum: NDArray[np.float32]
     minimum_relative: NDArray[np.float32]
-    high: NDArray[np.bool_]
-    low: NDArray[np.bool_]
+    high: NDArray[np.float32]
+    low: NDArray[np.float32]
+    open_above: NDArray[np.float32]
+    open_below: NDArray[np.float32]
     watch: NDArray[np.intp]
     of_series: dict[SeriesKey, int]
     of_entity: dict[Entity, NDArray[np.intp]]
@@ -212,14 +218,17 @@ class Compiler:
                 of_series[key] = column
                 members.setdefault(key.entity, []).append(column)
         numbers = np.ascontiguousarray(table[:, :5].T, np.float32)
+        high, low = table[:, 5] > 0, table[:, 6] > 0
         return PolicyColumns(
-            noise_variance=numbers[0],
+            noise_variance=np.maximum(numbers[0], LEAST_VARIANCE),
             counting=numbers[1],
             relative_variance=numbers[2],
             minimum=numbers[3],
             minimum_relative=numbers[4],
-            high=table[:, 5] > 0,
-            low=table[:, 6] > 0,
+            high=high.astype(np.float32),
+            low=-low.astype(np.float32),
+            open_above=np.where(high, 0, np.inf).astype(np.float32),
+            open_below=np.where(low, 0, -np.inf).astype(np.float32),
             watch=table[:, 7].astype(np.intp),
             of_series=of_series,
             of_entity={entity: np.array(columns, np.intp) for entity, columns in members.items()},

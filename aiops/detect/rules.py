@@ -115,11 +115,12 @@ class RuleBook(Section):
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Entities of one kind and the columns of their operands (intp [entities], −1 = has none)."""
+    """Entities of one kind and the columns of their operands (intp [entities], −1 = has none, then also in gaps)."""
 
     entities: tuple[Entity, ...]
     row: dict[Entity, int]
     columns: dict[Operand, NDArray[np.intp]]
+    gaps: set[Operand]
 
 
 class _Frame:
@@ -132,13 +133,14 @@ class _Frame:
 
     def now(self, operand: Operand) -> NDArray[np.float64]:
         if operand not in self._now:
-            self._now[operand] = self.last(operand, 1)[0]
+            self._now[operand] = self.last(operand, 1)[0].astype(np.float64)
         return self._now[operand]
 
-    def last(self, operand: Operand, points: int) -> NDArray[np.float64]:
+    def last(self, operand: Operand, points: int) -> NDArray[np.float32]:
         columns = self._layout.columns[operand]
-        rows = self._values[-points:, columns].astype(np.float64)
-        rows[:, columns < 0] = np.nan
+        rows = self._values[-points:].take(columns, axis=1)
+        if operand in self._layout.gaps:
+            rows[:, columns < 0] = np.nan
         return rows
 
 
@@ -205,11 +207,14 @@ class Conditions:
                 tuple(of_kind),
                 of_kind,
                 {operand: np.full(len(of_kind), -1, np.intp) for operand in self._wanted[kind]},
+                set(),
             )
             for kind, of_kind in rows.items()
         }
         for kind, operand, row, column in found:
             layouts[kind].columns[operand][row] = column
+        for layout in layouts.values():
+            layout.gaps.update(operand for operand, columns in layout.columns.items() if (columns < 0).any())
         return layouts
 
 

@@ -10,7 +10,7 @@ A score of 1 is the edge of the band, and no deviation below a minimum can reach
 slowly (a plain average until it has seen as many points as it remembers, exponential weights after that).
 
 What a point out of bounds may teach is bounded: nothing to the level, and only the first points of a run widen
-the noise, each by a clipped residual. Without that, a heavy-tailed series never learns its tail and stays out of
+the noise, each by a bounded amount. Without that, a heavy-tailed series never learns its tail and stays out of
 bounds; with more, an incident becomes its own excuse. A level that shifted for good is taken over through
 :meth:`ZScore.relearn`, when the bank says so.
 
@@ -30,9 +30,11 @@ from aiops.detect.policy import Compiler
 from aiops.detect.settings import DetectSettings, Estimator
 
 ONSET_POINTS = 3
-"""Points of a run out of bounds that may widen the noise."""
-ONSET_CLIP = 10.0
-"""Largest residual that is learnt, in half widths of the band."""
+"""Points out of bounds in short order that may widen the noise."""
+ONSET_PARDON = 1 / 16
+"""A point within bounds earns back this share of one such point: a tail of spikes is learnt slowly, not never."""
+WIDEN = 0.5
+"""Most that one point widens the variance of a series that is being judged, as a share of it."""
 MAD_SIGMA = 0.6745
 """Median absolute deviation of a Gaussian with standard deviation 1."""
 MEDIAN_STEP = 1.2533
@@ -41,14 +43,16 @@ VARIANCE_STEP = 4.666
 """2 / 0.4287, where 0.4287 is the slope of P(|r| < MAD_SIGMA·e^u) at u = 0: the same for the scale."""
 
 _Array = NDArray[np.float32]
+_ZERO, _ONE, _NAN, _INFINITY = (np.float32(number) for number in (0, 1, np.nan, np.inf))
 
 
 class _View(NamedTuple):
-    """The newest row against the band; float32 [capacity] each, NaN where not ready or not known."""
+    """The newest row against the band; [capacity] each. ``score`` is NaN where not ready or not known."""
 
     residual: _Array
     half: _Array
     score: _Array
+    ready: NDArray[np.bool_]
 
 
 class ZScore:
@@ -68,40 +72,42 @@ class ZScore:
         self._settings = settings
         self._policy = policy
         self._columns = ColumnState(level=0.0, variance=0.0, count=0.0, run=0.0)
+        self._latest: tuple[Window, _View] | None = None
 
     def score(self, window: Window) -> Scores:
         """Judge the newest row; the side that does not hurt has an infinite bound."""
         view = self._view(window)
         columns = self._policy.columns(window)
-        expected = np.where(self._ready(), self._columns["level"], np.float32(np.nan))
-        with np.errstate(invalid="ignore"):
-            lower = np.where(columns.low, expected - view.half, np.float32(-np.inf))
-            upper = np.where(columns.high, expected + view.half, np.float32(np.inf))
-        unready = np.isnan(expected)
-        lower[unready] = upper[unready] = np.nan
+        expected = np.where(view.ready, self._columns["level"], _NAN)
+        lower = expected - view.half
+        lower += columns.open_below
+        upper = expected + view.half
+        upper += columns.open_above
         return Scores(view.score, expected, lower, upper)
 
     def learn(self, window: Window, quiet: NDArray[np.bool_]) -> None:
         """Take in the newest row: level and noise where ``quiet``, noise alone at the onset of a run."""
         view = self._view(window)
-        state, count, run = self._columns, self._columns["count"], self._columns["run"]
+        self._latest = None
+        count, run = self._columns["count"], self._columns["run"]
         known = np.isfinite(view.residual)
         outside = view.score >= 1
         taken = known & quiet
-        onset = outside & (run < ONSET_POINTS)
-        run[known] = np.where(outside, run + 1, 0)[known]
-        residual = np.where(taken | onset, view.residual, np.float32(0))
+        taught = taken | (outside & (run < ONSET_POINTS))
+        recovered = np.maximum(run - np.float32(ONSET_PARDON), _ZERO)
+        np.copyto(run, np.where(outside, run + _ONE, recovered), where=known)
+        residual = np.where(taught, view.residual, _ZERO)
         # The first point of a series has no residual: it is the level.
-        residual_of_noise = np.where(count > 0, residual, np.float32(0))
-        limit = np.where(self._ready(), ONSET_CLIP * view.half, np.float32(np.inf))
-        np.clip(residual_of_noise, -limit, limit, out=residual_of_noise)
-        self._learn_noise(residual_of_noise, (taken | onset) & (count > 0))
-        self._learn_level(residual, taken)
-        state["count"][:] = np.minimum(count + taken, np.float32(2 * self._settings.scale_memory_points))
+        self._learn_noise(residual, taught & (count > 0), view)
+        weight = taken.astype(np.float32)
+        self._learn_level(residual, weight)
+        count += weight
+        np.minimum(count, np.float32(2 * self._settings.scale_memory_points), out=count)
 
     def relearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
         """Accept what ``columns`` (bool [capacity]) show lately as their level; the noise never shrinks by it."""
         self._columns.follow(window)
+        self._latest = None
         chosen = np.flatnonzero(columns)
         rows = window.values[-self._settings.level_memory_points :, chosen].astype(np.float64)
         known = np.isfinite(rows)
@@ -115,17 +121,21 @@ class ZScore:
         state["run"][chosen] = 0
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """``level``, ``variance``, ``count`` (points learnt), ``run`` (points out of bounds in a row)."""
+        """``level``, ``variance``, ``count`` (points learnt), ``run`` (points out of bounds lately)."""
         return self._columns.state()
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Continue from :meth:`state`; see :meth:`aiops.detect.columns.ColumnState.restore`."""
         self._columns.restore(state)
-
-    def _ready(self) -> NDArray[np.bool_]:
-        return self._columns["count"] >= self._settings.minimum_samples
+        self._latest = None
 
     def _view(self, window: Window) -> _View:
+        # Score and learn see the same window: the second of them need not compute it again.
+        if self._latest is None or self._latest[0] is not window:
+            self._latest = (window, self._computed(window))
+        return self._latest[1]
+
+    def _computed(self, window: Window) -> _View:
         self._columns.follow(window)
         policy = self._policy.columns(window)
         level = self._columns["level"]
@@ -138,36 +148,37 @@ class ZScore:
         half = np.sqrt(variance, out=variance)
         half *= np.float32(self._settings.threshold_sigma)
         np.maximum(half, policy.minimum, out=half)
-        np.maximum(half, policy.minimum_relative * size, out=half)
+        size *= policy.minimum_relative
+        np.maximum(half, size, out=half)
         residual = window.values[-1] - level
-        return _View(residual, half, self._scored(residual, half, policy.high, policy.low))
+        score = residual * policy.high
+        np.maximum(score, residual * policy.low, out=score)
+        score /= half
+        score += _ZERO  # turns −0 into 0, for people
+        ready = self._columns["count"] >= self._settings.minimum_samples
+        return _View(residual, half, np.where(ready, score, _NAN), ready)
 
-    def _scored(self, residual: _Array, half: _Array, high: NDArray[np.bool_], low: NDArray[np.bool_]) -> _Array:
-        hurts = np.maximum(residual * high, residual * np.negative(low, dtype=np.float32))
-        # A constant series without any floor has a band of no width: what equals it is fine, the rest is far off.
-        score = np.divide(hurts, np.maximum(half, np.finfo(np.float32).tiny), dtype=np.float32)
-        np.maximum(score, np.float32(0), out=score)
-        score[~self._ready()] = np.nan
-        return score
-
-    def _learn_noise(self, residual: _Array, where: NDArray[np.bool_]) -> None:
+    def _learn_noise(self, residual: _Array, where: NDArray[np.bool_], view: _View) -> None:
         """``residual`` is 0 where nothing is learnt."""
         variance = self._columns["variance"]
-        gain = 1 / np.minimum(np.maximum(self._columns["count"], 1), np.float32(self._settings.scale_memory_points))
-        gain *= where
+        points = np.clip(self._columns["count"], _ONE, np.float32(self._settings.scale_memory_points))
+        gain = where / points
         square = residual * residual
         if self._settings.estimator is Estimator.MEAN:
-            variance += gain * (square - variance)
+            square -= variance
+            square *= gain
+            sigma = view.half / np.float32(self._settings.threshold_sigma)
+            variance += np.minimum(square, np.where(view.ready, WIDEN * sigma * sigma, _INFINITY))
             return
-        first = variance == 0
+        first = (variance == 0) & where
         outer = (square > MAD_SIGMA**2 * variance) - np.float32(0.5)
         variance *= 1 + np.minimum(gain * VARIANCE_STEP, 1) * outer
         variance[first] = square[first]
 
-    def _learn_level(self, residual: _Array, where: NDArray[np.bool_]) -> None:
-        count = self._columns["count"]
-        gain = where / np.minimum(count + 1, np.float32(self._settings.level_memory_points))
+    def _learn_level(self, residual: _Array, weight: _Array) -> None:
+        level, count = self._columns["level"], self._columns["count"]
         if self._settings.estimator is Estimator.QUANTILE:
             step = np.sqrt(self._columns["variance"]) * np.float32(MEDIAN_STEP)
             residual = np.where(count > 0, np.clip(residual, -step, step), residual)
-        self._columns["level"] += gain.astype(np.float32) * residual
+        gain = weight / np.minimum(count + _ONE, np.float32(self._settings.level_memory_points))
+        level += gain * residual

@@ -1,0 +1,239 @@
+"""The bank: order, freezing, acceptance of a new level, overrides, snapshots."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from aiops.detect.bank import DETECTORS, Bank, combine
+from aiops.detect.base import AlertKey, Scores, Severity, Timing, Verdicts
+from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey, SourceStatus
+
+NAN = float("nan")
+POOL = Entity.of(EntityKind.POOL, pool="p")
+REPLICA = Entity.of(EntityKind.REPLICA, instance="a")
+QUEUE, ITL = SeriesKey(REPLICA, "queue_len"), SeriesKey(REPLICA, "itl", "p95")
+KEYS = (QUEUE, ITL, SeriesKey(REPLICA, "running"))
+LONG_QUEUE = AlertKey("LLMQueueLengthAnomalous", QUEUE)
+ROWS = 72
+
+
+class Player:
+    """Feeds rows to a bank, tick by tick."""
+
+    def __init__(self, bank: Bank, make_window: Callable[..., Any], keys: tuple[SeriesKey | None, ...] = KEYS) -> None:
+        self.bank, self.keys, self._window = bank, keys, make_window
+        self.rows = np.full((ROWS, len(keys)), np.nan, np.float32)
+        self.tick = 0
+
+    def step(
+        self,
+        *values: float,
+        watched: Collection[AlertKey] = (),
+        marks: tuple[Mark, ...] = (),
+        sources: tuple[SourceStatus, ...] = (),
+    ) -> Verdicts:
+        self.rows = np.vstack([self.rows[1:], np.array([values], np.float32)])
+        self.tick += 1
+        now = 5.0 * self.tick
+        return self.bank.step(self._window(self.rows, self.keys, now=now), now, sources, marks, watched)
+
+    def calm(self, ticks: int, rng: np.random.Generator) -> None:
+        for _ in range(ticks):
+            self.step(5 + rng.normal(0, 0.5), 0.03 + rng.normal(0, 0.001), 8)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(3)
+
+
+@pytest.fixture
+def player(make_bank: Callable[..., Bank], make_window: Callable[..., Any], rng: np.random.Generator) -> Player:
+    player = Player(make_bank(), make_window)
+    player.calm(100, rng)
+    return player
+
+
+def level(bank: Bank) -> NDArray[Any]:
+    return bank.state()["zscore.level"]
+
+
+def test_it_judges_before_it_learns(player: Player) -> None:
+    before = level(player.bank)
+    verdicts = player.step(500, 0.03, 8)
+    verdict = verdicts.breaches[LONG_QUEUE]
+    assert verdict.expected == before[0]
+    assert verdict.value == 500
+    assert verdict.votes == {"zscore": verdict.score}
+    assert verdict.severity is Severity.WARNING
+    assert verdict.score > 1
+    assert "queue_len = 500 requests, expected" in verdict.reason
+    after = level(player.bank)
+    assert after[0] == before[0]
+    assert after[2] == pytest.approx(8)
+
+
+def test_unwatched_series_are_scored_and_raise_nothing(player: Player) -> None:
+    verdicts = player.step(5, 0.03, 800)
+    scores = player.bank.scores()
+    assert scores is not None
+    assert scores.ensemble.score[2] > 1
+    assert not {key.series.signal for key in verdicts.breaches} & {"running"}
+
+
+def test_scores_say_what_is_still_learning(make_bank: Callable, make_window: Callable) -> None:
+    player = Player(make_bank(), make_window)
+    assert player.bank.scores() is None
+    player.step(5, NAN, 8)
+    scores = player.bank.scores()
+    assert scores is not None
+    assert scores.learning.tolist() == [True, False, True]
+    assert np.isnan(scores.votes["zscore"]).all()
+    assert scores.keys is KEYS
+
+
+def test_watched_alerts_without_data_are_unknown(player: Player) -> None:
+    gone = AlertKey("LLMQueueLengthAnomalous", SeriesKey(POOL, "queue_len"))
+    rule = AlertKey("EngineIdleWithQueue", QUEUE)
+    down = AlertKey("TargetDown", SeriesKey(REPLICA, "up"))
+    watched = {LONG_QUEUE, gone, rule, down}
+    assert player.step(5, 0.03, 8, watched=watched).unknown == {gone, down}
+    assert player.step(NAN, 0.03, 0, watched=watched).unknown == {LONG_QUEUE, gone, rule, down}
+    assert player.step(NAN, 0.03, 8, watched=watched).unknown == {LONG_QUEUE, gone, down}  # it runs: no idle queue
+    assert player.step(500, 0.03, 0, watched=watched).unknown == {gone, down}
+
+
+def test_all_three_kinds_of_rules_speak(player: Player) -> None:
+    source = SourceStatus("a", "scrape", REPLICA, 5.0, failures=2)
+    lost = Mark(MarkKind.GPU_LOST, Entity.of(EntityKind.GPU, gpu="g"), 1.0, "gone")
+    verdicts = player.step(500, 0.03, 0, sources=(source,), marks=(lost,))
+    assert {key.rule for key in verdicts.breaches} == {
+        "LLMQueueLengthAnomalous", "EngineIdleWithQueue", "TargetDown", "GpuLost",
+    }  # fmt: skip
+
+
+def test_nothing_is_learnt_of_an_entity_with_a_critical_alert(player: Player) -> None:
+    before = level(player.bank)
+    critical = AlertKey("EngineStuck", SeriesKey(REPLICA, "running"))
+    for _ in range(50):
+        player.step(6, 0.035, 9, watched=[critical])
+    np.testing.assert_array_equal(level(player.bank), before)
+    player.step(6, 0.035, 9, watched=[AlertKey("QueueSaturated", QUEUE)])
+    assert (level(player.bank) != before).all()
+
+
+def test_a_level_that_stays_is_accepted_after_half_an_hour(player: Player) -> None:
+    outside = [LONG_QUEUE in player.step(500, 0.03, 8).breaches for _ in range(420)]
+    assert outside == [True] * 360 + [False] * 60
+    assert level(player.bank)[0] == pytest.approx(500)
+
+
+def test_it_is_not_accepted_during_a_critical_alert(player: Player) -> None:
+    critical = [AlertKey("EngineStuck", SeriesKey(REPLICA, "running"))]
+    for _ in range(500):
+        assert LONG_QUEUE in player.step(500, 0.03, 8, watched=critical).breaches
+
+
+def test_quiet_points_take_the_count_back(make_bank: Callable, make_window: Callable, rng: Any) -> None:
+    player = Player(make_bank(relearn_after="1m"), make_window)
+    player.calm(100, rng)
+    for _ in range(60):
+        assert LONG_QUEUE in player.step(500, 0.03, 8).breaches
+        player.step(5, 0.03, 8)
+
+
+def test_without_statistics_rules_remain(make_bank: Callable, make_window: Callable, rng: Any) -> None:
+    player = Player(make_bank(enabled=False), make_window)
+    player.calm(100, rng)
+    verdicts = player.step(500, 0.03, 0)
+    assert {key.rule for key in verdicts.breaches} == {"EngineIdleWithQueue"}
+    scores = player.bank.scores()
+    assert scores is not None
+    assert np.isnan(scores.ensemble.score).all()
+    assert not scores.learning.any()
+
+
+def test_rules_can_be_disabled_and_given_another_severity(make_bank: Callable, make_window: Callable, rng: Any) -> None:
+    severity = {"EngineIdleWithQueue": "info", "LLMQueueLengthAnomalous": "info"}
+    player = Player(make_bank(severity=severity), make_window)
+    player.calm(100, rng)
+    verdicts = player.step(500, 0.03, 0)
+    assert {verdict.severity for verdict in verdicts.breaches.values()} == {Severity.INFO}
+    assert player.bank.rules()["EngineIdleWithQueue"].severity is Severity.INFO
+    off = Player(make_bank(disable=tuple(severity)), make_window)
+    off.calm(100, rng)
+    assert not off.step(500, 0.03, 0).breaches
+    assert not set(severity) & set(off.bank.rules())
+    assert off.bank.scores().ensemble.score[0] > 1  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"disable": ("TargetDwn",)}, "no rule 'TargetDwn'; did you mean TargetDown"),
+        ({"severity": {"Nothing": "info"}}, "no rule 'Nothing'"),
+        ({"severity": {"LLMQueueLengthAnomalous": "critical"}}, "cannot be critical"),
+    ],
+)
+def test_wrong_overrides_are_refused(make_bank: Callable, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_bank(**settings)
+
+
+def test_every_rule_has_timing_and_texts(make_bank: Callable) -> None:
+    bank = make_bank()
+    assert bank.timing("EngineStuck") == Timing(3, 3, 2, 2)
+    assert bank.timing("LLMQueueLengthAnomalous") == bank.timing("A rule of yesterday") == Timing(3, 4, 3, 4)
+    assert {"TargetDown", "TargetStale", "GpuLost", "EngineStuck", "GPUTemperatureAnomalous"} <= set(bank.rules())
+    for text in bank.rules().values():
+        assert all((text.summary, text.description, text.runbook)), text.name
+
+
+def test_it_goes_on_from_a_snapshot(player: Player, make_bank: Callable, make_window: Callable, rng: Any) -> None:
+    state = player.bank.state()
+    assert {array.shape for array in state.values()} == {(3,)}
+    order = [2, 0, 1]
+    moved = {name: np.append(array[order], np.nan) for name, array in state.items()}
+    keys = (*(KEYS[i] for i in order), SeriesKey(POOL, "queue_len"))
+    again = Player(make_bank(), make_window, keys)
+    again.bank.restore(moved)
+    verdicts = again.step(8, 500, 0.03, 1)
+    old = player.step(500, 0.03, 8)
+    assert verdicts.breaches[LONG_QUEUE] == old.breaches[LONG_QUEUE]
+    assert again.bank.scores().learning.tolist() == [False, False, False, True]  # type: ignore[union-attr]
+
+
+def test_a_snapshot_of_another_version(make_bank: Callable) -> None:
+    make_bank().restore({"arima.phi": np.zeros(3)})  # a detector that is gone
+    with pytest.raises(ValueError, match="lacks the arrays"):
+        make_bank().restore({"zscore.level": np.zeros(3)})
+
+
+def test_equal_input_gives_equal_output(make_bank: Callable, make_window: Callable) -> None:
+    rng = np.random.default_rng(9)
+    rows = rng.lognormal(0, 1, (300, 3))
+    one, two = (Player(make_bank(), make_window) for _ in range(2))
+    for row in rows:
+        assert one.step(*row) == two.step(*row)
+
+
+def test_the_loudest_detector_speaks() -> None:
+    def scores(*values: float) -> Scores:
+        array = np.array(values, np.float32)
+        return Scores(array, array * 10, array * 5, array * 15)
+
+    both = combine([scores(1, NAN, 3, NAN), scores(2, 2, NAN, NAN)], 4)
+    np.testing.assert_array_equal(both.score, np.array([2, 2, 3, NAN], np.float32))
+    np.testing.assert_array_equal(both.expected, np.array([20, 20, 30, NAN], np.float32))
+    assert np.isnan(combine([], 2).score).all()
+
+
+def test_the_table_names_detectors_by_their_name(policy: Any) -> None:
+    from aiops.detect.policy import Compiler
+    from aiops.detect.settings import DetectSettings
+
+    for name, build in DETECTORS.items():
+        assert build(DetectSettings(), Compiler(policy)).name == name

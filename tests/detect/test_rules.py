@@ -1,0 +1,210 @@
+"""Every shipped rule fires when it should and is silent when it should be."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from aiops.detect.base import AlertKey, Severity
+from aiops.detect.rules import Conditions, RuleBook
+from aiops.signals.types import Entity, EntityKind, SeriesKey
+
+NAN = float("nan")
+Case = dict[str, float | list[float]]
+WAVE = [0.1, 0.9] * 12
+BUSY: Case = {"running": 4, "queue_len": 0, "tokens_out": 50, "tokens_in": 9, "finished": 1, "arrivals": 1}
+IDLE: Case = {"running": 0, "queue_len": 0, "tokens_out": 0, "tokens_in": 0, "finished": 0, "arrivals": 0}
+
+# rule → (entity, cases in which it is out of bounds, cases in which it is fine, cases in which nothing can be said)
+CASES: dict[str, tuple[EntityKind, list[Case], list[Case], list[Case]]] = {
+    "EngineStuck": (
+        EntityKind.REPLICA,
+        [BUSY | {"tokens_out": 0, "tokens_in": 0, "finished": 0},
+         {"running": 1, "tokens_out": 0, "batch_tokens.rate": 0}],
+        [BUSY, IDLE, BUSY | {"tokens_out": 0}, {"running": 1, "tokens_out": 0, "batch_tokens.rate": 3},
+         {"running": 1, "tokens_out": 0},
+         BUSY | {"tokens_out": 0, "tokens_in": 0, "finished": 0, "sleeping": 1}],
+        [BUSY | {"tokens_out": NAN, "tokens_in": 0, "finished": 0}],
+    ),
+    "EngineSilent": (
+        EntityKind.REPLICA,
+        [{"running": 1, "tokens_out": 0, "tokens_in": 0}],
+        [BUSY, BUSY | {"tokens_out": 0, "tokens_in": 0}, {"running": 0, "tokens_out": 0}],
+        [{"running": 1, "tokens_out": NAN}],
+    ),
+    "EngineIdleWithQueue": (
+        EntityKind.REPLICA,
+        [IDLE | {"queue_len": 3}, {"queue_len": 3, "running": 0}],
+        [BUSY | {"queue_len": 3}, IDLE, IDLE | {"queue_len": 3, "sleeping": 1}],
+        [{"queue_len": 3, "running": NAN}],
+    ),
+    "RequestsNotFinishing": (
+        EntityKind.REPLICA,
+        [BUSY | {"finished": 0}],
+        [BUSY, IDLE, BUSY | {"finished": 0, "running": [9, 4]}],
+        [BUSY | {"finished": NAN}],
+    ),
+    "OutputCounterStopped": (
+        EntityKind.REPLICA,
+        [{"finished": 1, "tokens_out": [30] + [0] * 12}],
+        [BUSY, IDLE, {"finished": 1, "tokens_out": 0}, {"finished": 1, "tokens_out": [30] + [0] * 11}],
+        [{"finished": 1, "tokens_out": NAN}],
+    ),
+    "PromptCounterStopped": (
+        EntityKind.REPLICA,
+        [{"finished": 1, "tokens_in": [30] + [0] * 12}],
+        [BUSY, {"finished": 1, "tokens_in": [30] + [0] * 12, "tokens_cached": 5}, {"finished": 1, "tokens_in": 0}],
+        [{"finished": NAN, "tokens_in": [30] + [0] * 12}],
+    ),
+    "KVCacheExhausted": (
+        EntityKind.REPLICA,
+        [{"kv_use": 0.99, "preemptions": 1}],
+        [{"kv_use": 0.99, "preemptions": 0}, {"kv_use": 0.5, "preemptions": 1}],
+        [{"kv_use": 0.99, "preemptions": NAN}],
+    ),
+    "QueueSaturated": (
+        EntityKind.REPLICA,
+        [{"queue_len": 60, "running": 4, "max_running": 4}, {"queue_len": 1, "running": 4},
+         {"queue_len": 1, "running": [4, 4, 3, 4], "max_running": NAN}],
+        [{"queue_len": 0, "running": 4, "max_running": 4}, {"queue_len": 1, "running": 2, "max_running": 4},
+         {"queue_len": 1, "running": [8, 4]}],
+        [{"queue_len": NAN, "running": 4, "max_running": 4}],
+    ),
+    "AdmissionRejecting": (EntityKind.REPLICA, [{"rejected": 0.2}], [{"rejected": 0}], [{"rejected": NAN}]),
+    "EngineErrors": (
+        EntityKind.REPLICA,
+        [{"errors": 0.2, "finished": 1}, {"errors": 0.2}],
+        [{"errors": 0, "finished": 1}, {"errors": 0.2, "finished": 100}],
+        [{"errors": NAN, "finished": 1}],
+    ),
+    "CorruptedOutput": (EntityKind.REPLICA, [{"corrupted": 0.2}], [{"corrupted": 0}], [{"corrupted": NAN}]),
+    "EngineCrashLooping": (EntityKind.REPLICA, [{"restarts": 0.2}], [{"restarts": 0}], [{"restarts": NAN}]),
+    "ProbeFailed": (EntityKind.REPLICA, [{"probe_up": 0}], [{"probe_up": 1}], [{"probe_up": NAN}]),
+    "ModelFilesDamaged": (EntityKind.REPLICA, [{"files_intact": 0}], [{"files_intact": 1}], [{"files_intact": NAN}]),
+    "GpuRowRemapFailed": (
+        EntityKind.GPU, [{"gpu_row_remap_failed": 1}], [{"gpu_row_remap_failed": 0}], [{"gpu_row_remap_failed": NAN}],
+    ),
+    "GpuRowRemapPending": (
+        EntityKind.GPU, [{"gpu_row_remap_pending": 1}], [{"gpu_row_remap_pending": 0}],
+        [{"gpu_row_remap_pending": NAN}],
+    ),
+    "GpuRetiredPagesPending": (
+        EntityKind.GPU, [{"gpu_retired_pending": 1}], [{"gpu_retired_pending": 0}], [{"gpu_retired_pending": NAN}],
+    ),
+    "GpuUncorrectableEcc": (
+        EntityKind.GPU, [{"gpu_ecc_uncorrected": 1}], [{"gpu_ecc_uncorrected": 0}], [{"gpu_ecc_uncorrected": NAN}],
+    ),
+    "GpuXidError": (EntityKind.GPU, [{"gpu_xid": 1}], [{"gpu_xid": 0}], [{"gpu_xid": NAN}]),
+    "GpuThermalThrottle": (
+        EntityKind.GPU, [{"gpu_throttle_thermal": 0.2}], [{"gpu_throttle_thermal": 0.01}],
+        [{"gpu_throttle_thermal": NAN}],
+    ),
+    "GpuPowerBrake": (
+        EntityKind.GPU, [{"gpu_throttle_brake": 0.2}], [{"gpu_throttle_brake": 0}], [{"gpu_throttle_brake": NAN}],
+    ),
+    "GpuNvlinkErrors": (
+        EntityKind.GPU, [{"gpu_nvlink_errors": 1}], [{"gpu_nvlink_errors": 0}], [{"gpu_nvlink_errors": NAN}],
+    ),
+    "GpuSensorFrozen": (
+        EntityKind.GPU,
+        [{"gpu_power": 412.337, "gpu_util": WAVE}],
+        [{"gpu_power": [400 + x for x in WAVE], "gpu_util": WAVE}, {"gpu_power": 412.337, "gpu_util": 0.9},
+         {"gpu_power": 0, "gpu_util": WAVE}],
+        [{"gpu_power": NAN, "gpu_util": WAVE}, {"gpu_power": 412.337, "gpu_util": NAN}],
+    ),
+    "HostOutOfMemoryKill": (EntityKind.NODE, [{"oom_kills": 0.2}], [{"oom_kills": 0}], [{"oom_kills": NAN}]),
+}  # fmt: skip
+
+
+def judged(book: RuleBook, window: Any, name: str, entity: Entity) -> bool | None:
+    conditions = Conditions(book.rules)
+    breaches = dict(conditions.evaluate(window))
+    rule = next(rule for rule in book.rules if rule.name == name)
+    assert rule.when is not None
+    first = rule.when.operands[0]
+    key = AlertKey(name, SeriesKey(entity, first.signal, first.stat))
+    if key in breaches:
+        assert breaches[key].score >= 1
+        assert breaches[key].severity is rule.severity
+    return True if key in breaches else False if conditions.known(key) else None
+
+
+def test_every_condition_has_its_cases(rulebook: RuleBook) -> None:
+    assert set(CASES) == {rule.name for rule in rulebook.rules if rule.when is not None}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_fires_and_it_does_not(rulebook: RuleBook, entity_window: Callable, name: str) -> None:
+    kind, bad, fine, unknown = CASES[name]
+    entity = Entity.of(kind, name="x")
+    for expected, cases in ((True, bad), (False, fine), (None, unknown)):
+        for case in cases:
+            window = entity_window(entity, case, rows=800)
+            assert judged(rulebook, window, name, entity) is expected, case
+
+
+def test_another_kind_of_entity_is_not_judged(rulebook: RuleBook, entity_window: Callable) -> None:
+    pool = Entity.of(EntityKind.POOL, pool="p")
+    window = entity_window(pool, {"queue_len": 5, "running": 0})
+    assert dict(Conditions(rulebook.rules).evaluate(window)) == {}
+
+
+def test_all_entities_are_judged_at_once(rulebook: RuleBook, make_window: Callable) -> None:
+    entities = [Entity.of(EntityKind.REPLICA, instance=str(i)) for i in range(4)]
+    keys = [SeriesKey(one, signal) for one in entities for signal in ("running", "queue_len")]
+    values = [0, 2, 3, 2, 0, 0, 0, 0]
+    keys[6:] = [SeriesKey(entities[3], "queue_len"), None]  # the last one does not tell what runs
+    conditions = Conditions(rulebook.rules)
+    breaches = dict(conditions.evaluate(make_window([values], tuple(keys))))
+    stuck = [key.series.entity for key in breaches if key.rule == "EngineIdleWithQueue"]
+    assert stuck == entities[:1]
+    reason = breaches[AlertKey("EngineIdleWithQueue", SeriesKey(entities[0], "queue_len"))].reason
+    assert reason.startswith("queue_len = 2 requests, running = 0 requests, tokens_out = unknown")
+    known = [conditions.known(AlertKey("EngineIdleWithQueue", SeriesKey(one, "queue_len"))) for one in entities]
+    assert known == [True, True, True, True]
+    assert not conditions.known(AlertKey("EngineIdleWithQueue", SeriesKey(Entity.of(EntityKind.REPLICA), "queue_len")))
+    assert not conditions.known(AlertKey("NoSuchRule", SeriesKey(entities[0], "queue_len")))
+
+
+def test_new_series_are_seen(rulebook: RuleBook, entity_window: Callable) -> None:
+    conditions = Conditions(rulebook.rules)
+    first, second = (Entity.of(EntityKind.REPLICA, instance=name) for name in "ab")
+    case = {"queue_len": 2, "running": 0}
+    for entity in (first, second, first):
+        found = {key.series.entity for key in dict(conditions.evaluate(entity_window(entity, case)))}
+        assert found == {entity}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.update(when="running > true"), r"x\.yaml: rules\.0\.when: .*true"),
+        (lambda r: r.update(when=None), "needs either a condition"),
+        (lambda r: r.update(judgement="gpu_lost"), "needs either a condition"),
+        (lambda r: r.update(kinds=[]), "kinds go with a condition"),
+        (lambda r: r.update(for_points=3, of_points=2), "points ≤ window"),
+        (lambda r: r.update(resolve_points=65), "resolve_points"),
+        (lambda r: r.update(runbook="Not A Slug"), "runbook"),
+        (lambda r: r.update(severity="urgent"), "severity"),
+        (lambda r: r.update(color="red"), "color"),
+    ],
+)
+def test_wrong_rules_are_refused(change: Callable[[dict[str, Any]], object], message: str) -> None:
+    rule: dict[str, Any] = {
+        "name": "Some", "severity": "info", "kinds": ["gpu"], "when": "gpu_xid > 0", "summary": "s",
+        "description": "d", "runbook": "some",
+    }  # fmt: skip
+    assert RuleBook.parse({"rules": [rule]}, "x.yaml").rules[0].timing().breach_points == 1
+    wrong = deepcopy(rule)
+    change(wrong)
+    with pytest.raises(ValueError, match=message):
+        RuleBook.parse({"rules": [wrong]}, "x.yaml")
+    with pytest.raises(ValueError, match="there twice: Some"):
+        RuleBook.parse({"rules": [rule, rule]}, "x.yaml")
+
+
+def test_pages_are_few_and_explained(rulebook: RuleBook) -> None:
+    assert sum(rule.severity is Severity.CRITICAL for rule in rulebook.rules) <= len(rulebook.rules) / 2
+    for rule in rulebook.rules:
+        assert not any(character.isdigit() for character in rule.summary), rule.name
