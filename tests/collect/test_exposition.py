@@ -243,6 +243,29 @@ def test_unchanged_layout_is_the_same_object_and_reads_only_values(monkeypatch: 
     assert not np.array_equal(second.values, first.values)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a 1\nb 2\n", "a 1\nnan\n"),  # float() would read the whole line
+        ("a 1\nb 2\n", "5\ninf\n"),
+        ("a 1\nb 2\n", "a 1\nbc 2\n"),
+        ("a 1\nb 2\n", "a 1\nb 2_0\n"),
+        ("a 1\n# x\n", "a 1\n# TYPE a gauge\n"),
+        ("a 1\n# x\n", "a 1\nb 2\n"),
+        ("a 1 5\nb 2 6\n", "a 1 nan\nb 2 nan\n"),
+        ("a 1 5\nb 2 6\n", "a 1 5\nb 2 6 7\n"),
+        ("a 1 # {} 1\nb 2\n", "a 1 # {} 1\nb 1#2\n"),
+        ("a 1\na 2\n", "a 1\na x\n"),
+    ],
+)
+def test_what_looks_like_the_same_layout_and_is_not(before: str, after: str) -> None:
+    parser = PageParser()
+    first = parser.parse(before.encode(), TEXT)
+    changed = parser.parse(after.encode(), TEXT)
+    assert same(changed, parse(after.encode(), TEXT))
+    assert comparable(rows(changed)) != comparable(rows(first)) or changed.first_error != first.first_error
+
+
 @pytest.mark.parametrize("suffix", [" 1700000000000", ' # {trace_id="a b",x="} "} 0.5 1700000000.5'])
 def test_stamps_and_exemplars_stay_on_the_steady_path(suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     values = random.Random(1)

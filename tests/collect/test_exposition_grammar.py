@@ -94,6 +94,17 @@ def test_bad_line_costs_itself_and_says_why(line: str, expected: str) -> None:
     assert expected in page.first_error
 
 
+@pytest.mark.parametrize("body", ["a 1 nan\n", "a 1 nan\nb 2 inf\n", "a 1#2\n", "nan\n", "a 1_0\n", "# TYPE\n"])
+def test_bad_lines_with_no_good_line_beside_them(body: str) -> None:
+    page = parse(body.encode(), TEXT)
+    assert (len(page.values), page.bad_lines) == (0, body.count("\n"))
+
+
+def test_only_a_hash_after_a_blank_begins_an_exemplar() -> None:
+    page = parse(b"a 1 # {} 1\nb 1#2\nc 1 #2\n", TEXT)
+    assert [row[0] for row in rows(page)] == ["a", "c"]
+
+
 def test_the_first_error_is_told_and_all_are_counted() -> None:
     page = parse(b"good 1\n# TYPE x wrong\nbad\nbad bad\n")
     assert page.bad_lines == 3
