@@ -133,15 +133,18 @@ class Normaliser:
         return plan
 
     def _counters_before(self, plan: Plan) -> Floats:
-        """Counters of the page before in the order of this plan; NaN where the series is new."""
+        """Counters of the page before in the order of this plan; NaN, or a known 0, where the series is new."""
         if self._before is None:
             return np.full(len(plan.counters), np.nan)
         if self._before.plan is plan:
             return self._before.counters
+        # Before there was any such counter the page may have been another's, or not complete: then 0 is a guess.
+        born = plan.from_zero & bool(self._before.plan.from_zero.any())
+        first = np.where(born, 0.0, np.nan).tolist()
         old: dict[Sample, float] = dict(
             zip(self._before.plan.counter_samples, self._before.counters.tolist(), strict=True)
         )
-        return np.array([old.get(sample, np.nan) for sample in plan.counter_samples])
+        return np.array([old.get(sample, start) for sample, start in zip(plan.counter_samples, first, strict=True)])
 
     def _changes(self, plan: Plan, codes: Floats) -> Floats:
         """Count 1 where a code that stays (a last Xid) took a new value that is not 0.
@@ -169,6 +172,10 @@ class Normaliser:
             group.fill(cells, values, gain)
         for target, factors in plan.products:
             cells[target] = np.prod(cells[list(factors)])
+        for target, positions, newest_codes in plan.newest:
+            stamps = values[positions]
+            if not np.isnan(stamps).all():
+                cells[target] = newest_codes[np.nanargmax(stamps)]
         return cells
 
     def _quantiles(self, plan: Plan, cells: Floats, values: Floats) -> tuple[Buckets, ...]:
@@ -219,7 +226,10 @@ class Normaliser:
         for place in np.flatnonzero(values[plan.sticky] > 0.0).tolist():
             key = plan.keys[int(plan.sticky[place])]
             if key.signal == "gpu_xid":
-                marks.append(Mark(MarkKind.XID, key.entity, at, f"Xid {codes[place]:.0f}"))
+                # Where the event is seen by its time, the code stands beside it.
+                last = SeriesKey(key.entity, "gpu_xid_last")
+                code = values[plan.keys.index(last)] if last in plan.keys else codes[place]
+                marks.append(Mark(MarkKind.XID, key.entity, at, f"Xid {code:.0f}"))
         return tuple(marks)
 
 

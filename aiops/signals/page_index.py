@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from aiops.signals.page import Layout
 from aiops.signals.profile import Profile
+from aiops.signals.types import Labels
 
 
 class PageIndex:
@@ -66,6 +67,18 @@ class PageIndex:
             return positions
         checks = [(label, acceptor(values)) for label, values in rules.items()]
         return [p for p in positions if all(accepts(self.label(p, label)) for label, accepts in checks)]
+
+    def without_copies(self, positions: list[int], copies: Sequence[str]) -> list[int]:
+        """Of series that are equal but for the labels ``copies`` keep the one with the lowest of these."""
+        if not copies or len(positions) < 2:
+            return positions
+        kept: dict[Labels, tuple[list[tuple[int, str]], int]] = {}
+        for position in positions:
+            rest = tuple(pair for pair in self.samples[position].labels if pair[0] not in copies)
+            values = [self.label(position, name) for name in copies]
+            rank = ([(len(value), value) for value in values], position)  # so that rank 2 comes before rank 10
+            kept[rest] = min(kept.get(rest, rank), rank)
+        return [position for _, position in kept.values()]
 
     def label(self, position: int, name: str) -> str:
         """Value of a label of one series, ``""`` when it has none."""

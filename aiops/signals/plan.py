@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from aiops.signals.catalog import SIGNALS, Kind
 from aiops.signals.histograms import QUANTILE_STATS, QUANTILES
 from aiops.signals.page import Layout, Sample
-from aiops.signals.profile import How, Reduce
+from aiops.signals.profile import How, NewSeries, Reduce
 from aiops.signals.resolve import Binding, Indices, Resolution
 from aiops.signals.types import SeriesKey
 
@@ -102,6 +102,10 @@ class Plan:
         Their identity, to find them again when the layout changes.
     products
         Cells to be multiplied: (target, factors).
+    newest
+        Cells that take the code of the series with the greatest value: (target, positions, codes).
+    from_zero
+        bool [counters]: where the program creates the series with its first event, so that it began at 0.
     numerator, denominator, scale, offset, low, high
         Columns, [n].
     sticky
@@ -122,6 +126,8 @@ class Plan:
     fixed: Floats
     cell_count: int
     products: tuple[tuple[int, Indices], ...]
+    newest: tuple[tuple[int, Positions, Floats], ...]
+    from_zero: NDArray[np.bool_]
     numerator: Positions
     denominator: Positions
     scale: Floats
@@ -162,6 +168,7 @@ class _Compiler:
         self.columns: list[_Column] = []
         self.tables: list[_Table] = []
         self.products: list[tuple[int, Indices]] = []
+        self.newest: list[tuple[int, Positions, Floats]] = []
         self.together: list[Indices] = []
 
     def cell(self, positions: Indices, reduce: Reduce, *, gain: bool) -> int:
@@ -207,6 +214,10 @@ class _Compiler:
             factors += [self.cell(group, Reduce.MAX, gain=False) for group in binding.times]
             target = self.constant(float("nan"))
             self.products.append((target, tuple(factors)))
+            self.column(binding, stat, target, ONE)
+        elif how is How.NEWEST:
+            target = self.constant(float("nan"))
+            self.newest.append((target, _positions(binding.value), np.array(binding.codes)))
             self.column(binding, stat, target, ONE)
         elif how in (How.INFO, How.COUNT):
             value = binding.constant if how is How.INFO else float(len(binding.value))
@@ -282,6 +293,8 @@ def compile_plan(layout: Layout, resolution: Resolution) -> Plan:
         fixed=np.array(compiler.fixed),
         cell_count=len(compiler.fixed) + len(compiler.requested),
         products=tuple((target, tuple(slot(factor) for factor in factors)) for target, factors in compiler.products),
+        newest=tuple(compiler.newest),
+        from_zero=_from_zero(counters, resolution),
         numerator=_positions(slot(column.numerator) for column in columns),
         denominator=_positions(slot(column.denominator) for column in columns),
         scale=np.array([column.scale for column in columns]),
@@ -313,6 +326,16 @@ def _cell_groups(
         groups.append(CellGroup(origin, first, _positions(flat), _positions(_starts(lengths)), _positions(lengths)))
         first += len(members)
     return tuple(groups), first_of
+
+
+def _from_zero(counters: list[int], resolution: Resolution) -> NDArray[np.bool_]:
+    """Which counters began at 0, by the profiles that read them."""
+    lazy = {profile.name for profile in resolution.profiles if profile.new_series is NewSeries.ZERO}
+    born: set[int] = set()
+    for binding in resolution.bindings:
+        if binding.profile in lazy:
+            born.update(binding.value, binding.over, *(positions for _, positions in binding.buckets))
+    return np.array([position in born for position in counters], dtype=np.bool_)
 
 
 def _only_start_time(resolution: Resolution) -> int:

@@ -42,6 +42,14 @@ class How(StrEnum):
     INFO = "info"
     COUNT = "count"
     CHANGES = "changes"
+    NEWEST = "newest"
+
+
+class NewSeries(StrEnum):
+    """What a counter counted before it was seen first, on a page that was read before."""
+
+    UNKNOWN = "unknown"
+    ZERO = "zero"
 
 
 class Reduce(StrEnum):
@@ -134,7 +142,8 @@ class Source(Term):
     times: Terms = ()
     """``as: product``: further gauges to multiply with."""
     labels: Strings = ()
-    """``as: info``: labels of the metric whose values are multiplied."""
+    """``as: info``: labels of the metric whose values are multiplied. ``as: newest``: the one label whose number
+    is taken from the series with the greatest value."""
     scale: Annotated[float, BeforeValidator(_as_scale)] = 1.0
     """Factor to the base unit: a number, or ns us ms percent kib mib gib mhz millijoules milliwatts."""
     offset: float = 0.0
@@ -157,7 +166,10 @@ class Source(Term):
 
     @model_validator(mode="after")
     def _check_fields(self) -> "Source":
-        needs = {How.MEAN: "count", How.RATIO: "over", How.QUOTIENT: "over", How.PRODUCT: "times", How.INFO: "labels"}
+        needs = {
+            How.MEAN: "count", How.RATIO: "over", How.QUOTIENT: "over", How.PRODUCT: "times", How.INFO: "labels",
+            How.NEWEST: "labels",
+        }  # fmt: skip
         for name in ("count", "over", "times", "labels"):
             wanted = self.how is not None and needs.get(self.how) == name
             given = bool(getattr(self, name))
@@ -165,7 +177,9 @@ class Source(Term):
                 raise ValueError(f"as: {self.how} of {self.metric} needs {name!r}")
             if given and not wanted:
                 raise ValueError(f"{name!r} of {self.metric} has no meaning with as: {self.how}")
-        if self.plus and self.how in (How.HISTOGRAM, How.SUMMARY, How.INFO, How.COUNT, How.CHANGES):
+        if self.how is How.NEWEST and len(self.labels) != 1:
+            raise ValueError(f"as: newest of {self.metric} needs exactly one of 'labels'")
+        if self.plus and self.how in (How.HISTOGRAM, How.SUMMARY, How.INFO, How.COUNT, How.CHANGES, How.NEWEST):
             raise ValueError(f"'plus' of {self.metric} has no meaning with as: {self.how}")
         return self
 
@@ -283,6 +297,12 @@ class Profile(Section):
     """How the page is split."""
     where: Where = Field(default_factory=dict)
     """Selector that holds for all sources, e.g. one tensor-parallel rank."""
+    copies: Strings = ()
+    """Labels that only tell copies of a number apart (ranks that all count the same requests, pods that share a
+    GPU): of series that are equal but for these, the one with the lowest labels counts."""
+    new_series: NewSeries = NewSeries.UNKNOWN
+    """``zero`` where the program creates label sets (users, status codes) with their first event, so that a counter
+    that was not on the page before has gained all it shows; otherwise its first gain is unknown."""
     absent: dict[str, str] = Field(default_factory=dict)
     """Signal → why this program cannot have it, and where else it comes from; the doctor prints it."""
     roles: dict[str, Annotated[tuple[Source, ...], BeforeValidator(_as_sources)]]
@@ -299,7 +319,7 @@ class Profile(Section):
                 how = source.arithmetic(signal)
                 if not distribution and how in (How.HISTOGRAM, How.SUMMARY):
                     raise ValueError(f"{signal} is no distribution, so {source.metric} cannot be as: {how}")
-                if distribution and how in (How.COUNTER, How.COUNT, How.CHANGES):
+                if distribution and how in (How.COUNTER, How.COUNT, How.CHANGES, How.NEWEST):
                     raise ValueError(f"{signal} is a distribution, so {source.metric} cannot be as: {how}")
         return self
 

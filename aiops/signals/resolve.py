@@ -42,6 +42,8 @@ class Binding:
         of each further factor.
     constant
         Value that stands in labels (``as: info``); NaN otherwise.
+    codes
+        Number in the label of every one of ``value`` (``as: newest``).
     buckets
         Upper bound in page units → positions of that bucket in every label set; ascending, +Inf last.
     quantiles
@@ -64,6 +66,7 @@ class Binding:
     over: Indices = ()
     times: tuple[Indices, ...] = ()
     constant: float = float("nan")
+    codes: tuple[float, ...] = ()
     buckets: tuple[tuple[float, Indices], ...] = ()
     quantiles: tuple[tuple[float, int], ...] = ()
     together: tuple[Indices, ...] = ()
@@ -208,7 +211,7 @@ class _Matcher:
         for term in source.plus:
             for key, positions in self._term(term, counted=how in _COUNTED)[2].items():
                 value.setdefault(key, []).extend(positions)
-        if how is How.INFO:
+        if how in (How.INFO, How.NEWEST):
             value = self._numeric(value, source.labels)
         over: _Groups = {}
         for term in (*source.over, *((source.count,) if source.count else ())):
@@ -241,7 +244,7 @@ class _Matcher:
         return hits[0][0], tuple(name for name, _ in hits), hits[0][1]
 
     def _select(self, name: str, where: Mapping[str, Sequence[str]]) -> list[int]:
-        return self.index.select(name, {**self.profile.where, **where})
+        return self.index.without_copies(self.index.select(name, {**self.profile.where, **where}), self.profile.copies)
 
     def _grouped(self, positions: Iterable[int]) -> _Groups:
         groups: _Groups = {}
@@ -289,7 +292,7 @@ class _Matcher:
     def _binding(self, signal: str, found: _Found, key: Labels, parts: _Parts) -> Binding:
         source, how = found.source, found.how
         reduce = source.reduction(signal)
-        computed = how in (How.MEAN, How.RATIO, How.QUOTIENT, How.PRODUCT, How.INFO)
+        computed = how in (How.MEAN, How.RATIO, How.QUOTIENT, How.PRODUCT, How.INFO, How.NEWEST)
         histogram, summary = how is How.HISTOGRAM, how is How.SUMMARY
         twice = len(found.spellings) > 1
         return Binding(
@@ -305,6 +308,7 @@ class _Matcher:
             over=parts.over,
             times=parts.times,
             constant=self._constant(parts.value, source, reduce) if how is How.INFO else float("nan"),
+            codes=tuple(self.index.number(p, *source.labels) for p in parts.value) if how is How.NEWEST else (),
             buckets=self._buckets(parts.spread, parts.over) if histogram else (),
             quantiles=self._summary_quantiles(parts.spread) if summary else (),
             together=self._instances([*parts.value, *parts.over, *parts.spread]) if histogram else (),
