@@ -10,7 +10,7 @@ import base64
 import re
 import ssl
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,8 @@ MOST_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
 _PLAIN_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip"})
+Hear = Callable[[bytes], bool]
+"""Gets each decoded piece of a 2xx body the moment it arrives; True = enough was heard, stop reading."""
 
 
 class BodyTooLarge(Permanent):
@@ -90,16 +92,25 @@ def public_url(url: str) -> str:
         return re.sub(r"^([^/]*//)?.*@", r"\1", url, flags=re.DOTALL)
 
 
-def open_session(*, reach: Reach = Reach.ANYWHERE, connections_per_host: int = 4) -> ClientSession:
+def open_session(
+    *, reach: Reach = Reach.ANYWHERE, connections_per_host: int = 4, keep_alive_seconds: float = 75.0
+) -> ClientSession:
     """Open a session to share between clients; call inside a running loop, and close it.
 
     There is no limit over all hosts: with one, a hundred dead peers would keep the hundred-and-first waiting.
-    Cookies are ignored and the proxy variables of the environment are not read.
+    Cookies are ignored and the proxy variables of the environment are not read. With ``keep_alive_seconds`` of 0
+    every request has a connection of its own.
     """
     resolver: AbstractResolver = ThreadedResolver()
     if reach is Reach.NO_METADATA:
         resolver = GuardedResolver(resolver)
-    connector = TCPConnector(limit=0, limit_per_host=connections_per_host, resolver=resolver, keepalive_timeout=75.0)
+    connector = TCPConnector(
+        limit=0,
+        limit_per_host=connections_per_host,
+        resolver=resolver,
+        keepalive_timeout=keep_alive_seconds or None,
+        force_close=not keep_alive_seconds,
+    )
     return ClientSession(
         connector=connector,
         cookie_jar=DummyCookieJar(),
@@ -109,7 +120,9 @@ def open_session(*, reach: Reach = Reach.ANYWHERE, connections_per_host: int = 4
     )
 
 
-async def read_capped(response: ClientResponse, limit_bytes: int, *, shown: str = "") -> bytes:
+async def read_capped(
+    response: ClientResponse, limit_bytes: int, *, shown: str = "", hear: Hear | None = None
+) -> bytes:
     """Read the decoded body of a response of :func:`open_session` piece by piece.
 
     Raises
@@ -122,14 +135,16 @@ async def read_capped(response: ClientResponse, limit_bytes: int, *, shown: str 
         When the gzip stream is damaged or breaks off.
     """
     shown = shown or public_url(str(response.url))
-    body, whole = await _read_prefix(response, limit_bytes, shown)
+    body, whole = await _read_prefix(response, limit_bytes, shown, hear)
     if not whole:
         response.close()  # reading on to reuse the connection would be what the peer hopes for
         raise BodyTooLarge(f"{shown} sent more than {limit_bytes} bytes (decoded)")
     return body
 
 
-async def _read_prefix(response: ClientResponse, limit_bytes: int, shown: str) -> tuple[bytes, bool]:
+async def _read_prefix(
+    response: ClientResponse, limit_bytes: int, shown: str, hear: Hear | None = None
+) -> tuple[bytes, bool]:
     """First ``limit_bytes`` of the decoded body, and whether that is all of it."""
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in _PLAIN_ENCODINGS:
@@ -147,6 +162,9 @@ async def _read_prefix(response: ClientResponse, limit_bytes: int, shown: str) -
                 size += len(piece)
                 if size > limit_bytes:
                     return b"".join(pieces), False
+                if hear is not None and hear(piece):
+                    response.close()  # the peer may go on for as long as it likes
+                    return b"".join(pieces), True
         if inflater:
             inflater.finish()
     except zlib.error as error:
@@ -183,6 +201,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         shown: str = "",
+        hear: Hear | None = None,
     ) -> Answer:
         """Ask once and read the whole answer.
 
@@ -197,6 +216,8 @@ class HttpClient:
             Cap of the decoded body.
         shown
             What messages call the URL, for URLs that are secrets themselves. Default: the URL without credentials.
+        hear
+            Listens to a body that arrives bit by bit; what it heard is the body of the answer.
 
         Raises
         ------
@@ -208,7 +229,9 @@ class HttpClient:
             async with asyncio.timeout(timeout_seconds):
                 parsed = _parsed(url, shown)
                 sent = {**(headers or {}), **self._authorization(parsed)}
-                return await self._follow(method, parsed, headers=sent, body=body, limit=limit_bytes, shown=shown)
+                return await self._follow(
+                    method, parsed, headers=sent, body=body, limit=limit_bytes, shown=shown, hear=hear
+                )
         except TimeoutError as error:
             raise Temporary(f"{shown} gave no whole answer within {timeout_seconds:g} s") from error
         except ClientPayloadError as error:
@@ -219,7 +242,15 @@ class HttpClient:
             raise Permanent(f"{shown} cannot be asked: {_reason(error)}") from error
 
     async def _follow(
-        self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None, limit: int, shown: str
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        limit: int,
+        shown: str,
+        hear: Hear | None,
     ) -> Answer:
         url = url.with_user(None)
         origin = url.origin()
@@ -234,7 +265,7 @@ class HttpClient:
                 server_hostname=self._settings.tls.server_name or None if url.scheme == "https" else None,
             ) as response:
                 if response.status not in _REDIRECTS or not self._settings.follow_redirects:
-                    return await _answer(response, limit, shown)
+                    return await _answer(response, limit, shown, hear)
                 url = _next_hop(url, response, shown)
             if url.origin() != origin or method not in ("GET", "HEAD"):
                 raise Permanent(f"{shown} redirects to {url.origin()}; only GET on the same origin is followed")
@@ -281,9 +312,9 @@ def _parsed(url: str, shown: str) -> URL:
     return parsed
 
 
-async def _answer(response: ClientResponse, limit_bytes: int, shown: str) -> Answer:
+async def _answer(response: ClientResponse, limit_bytes: int, shown: str, hear: Hear | None) -> Answer:
     if 200 <= response.status < 300:
-        body = await read_capped(response, limit_bytes, shown=shown)
+        body = await read_capped(response, limit_bytes, shown=shown, hear=hear)
         return Answer(shown, response.status, response.headers, body)
     try:
         body, _ = await _read_prefix(response, min(limit_bytes, ERROR_BODY_BYTES), shown)
