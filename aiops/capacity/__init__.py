@@ -1,0 +1,1 @@
+"""Turns queues into replica advice; pure."""
