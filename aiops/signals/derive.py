@@ -120,16 +120,19 @@ class Derivation:
         tokens = cells[self._tokens]
         with np.errstate(divide="ignore", invalid="ignore"):
             itl = np.where((tokens > 0.0) & (average > 0.0), average / tokens, np.nan)
-        peak, standing = self._plateau(running, queue)
+        peak, standing = self._plateau(running, queue, tokens)
         self.memory = Memory(inflight, running, queue, debt, peak, standing)
         limit = np.where(standing >= self._settings.plateau_samples, np.rint(peak), np.nan)
         answer: Floats = np.concatenate((arrivals, itl, limit))[self._pick]
         return answer
 
-    def _plateau(self, running: Floats, queue: Floats) -> tuple[Floats, Floats]:
-        """Learn the largest batch from samples before and at which a queue stood."""
+    def _plateau(self, running: Floats, queue: Floats, tokens: Floats) -> tuple[Floats, Floats]:
+        """Learn the largest batch from samples before and at which a queue stood.
+
+        An engine that gives no token is stuck, and its batch is then no sign of what it could hold.
+        """
         memory = self.memory
-        stands = (queue > 0.0) & (memory.queue > 0.0) & (running > 0.0)
+        stands = (queue > 0.0) & (memory.queue > 0.0) & (running > 0.0) & ~(tokens == 0.0)
         faded = memory.peak + self._settings.plateau_forget * (running - memory.peak)
         peak = np.where(stands, np.fmax(faded, running), memory.peak)
         return peak, memory.standing + stands

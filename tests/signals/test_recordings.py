@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aiops.collect.exposition import PageParser
@@ -93,8 +95,19 @@ def test_two_pages_of_triton(profiles, captures: Path) -> None:
 def test_plateau_of_vllm_is_its_max_num_seqs(profiles, captures: Path, value: Value) -> None:
     normaliser, parser = Normaliser(profiles, (), "s"), PageParser()
     page = parser.parse((captures / "vllm" / "overload.prom").read_bytes())
-    readings = [normaliser.normalise(page, 5.0 * tick) for tick in range(5)]
+    tokens = [sample.name == "vllm:generation_tokens_total" for sample in page.layout.samples]
+    readings = []
+    for tick in range(5):
+        moved = replace(page, values=page.values + 500.0 * tick * np.array(tokens))
+        readings.append(normaliser.normalise(moved, 5.0 * tick))
     assert value(readings[-1], "max_running") == 4.0
+
+
+def test_a_stuck_engine_shows_no_plateau(profiles, captures: Path, value: Value) -> None:
+    normaliser, parser = Normaliser(profiles, (), "s"), PageParser()
+    page = parser.parse((captures / "vllm" / "overload.prom").read_bytes())
+    readings = [normaliser.normalise(page, 5.0 * tick) for tick in range(5)]  # not one token more
+    assert np.isnan(value(readings[-1], "max_running"))
 
 
 def test_another_process_behind_the_same_address_is_a_restart(profiles, captures: Path, value: Value) -> None:
