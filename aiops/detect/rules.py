@@ -221,19 +221,18 @@ class Conditions:
 def _breach(judged: Judged, when: Condition, row: int) -> tuple[AlertKey, Verdict]:
     first = when.operands[0]
     key = AlertKey(judged.rule.name, SeriesKey(judged.layout.entities[row], first.signal, first.stat))
-    numbers = [f"{operand} = {_shown(judged.frame.now(operand)[row], operand)}" for operand in when.operands]
+    now = {operand: float(judged.frame.now(operand)[row]) for operand in when.operands}
+    numbers = [f"{operand} = {_shown(value, operand)}" for operand, value in now.items() if not np.isnan(value)]
     return key, Verdict(
         rule=judged.rule.name,
         severity=judged.rule.severity,
         score=1.0,
-        value=float(judged.frame.now(first)[row]),
+        value=now[first],
         summary=judged.rule.summary,
-        reason=f"{', '.join(numbers)}; the rule is: {when.text}",
+        reason=f"{', '.join(numbers)}. {judged.rule.description}",
     )
 
 
 def _shown(value: float, operand: Operand) -> str:
-    if np.isnan(value):
-        return "unknown"
     unit = "" if operand.stat == "rate" else SIGNALS[operand.signal].unit
-    return f"{value:.6g}" if unit in ("", "state", "ratio") else f"{value:.6g} {unit}"
+    return f"{value:.4g}" if unit in ("", "state", "ratio") else f"{value:.4g} {unit}"

@@ -38,6 +38,14 @@ def _text(record: Record, *path: str) -> object:
     return "" if value is None else value
 
 
+def _where(alert: Record) -> str:
+    labels = alert.get("labels")
+    if not isinstance(labels, Mapping):
+        return ""
+    hidden = {"alertname", "severity", "signal", "stat"}
+    return " ".join(f"{name}={value}" for name, value in labels.items() if name not in hidden)
+
+
 def _headline(incidents: Sequence[Record]) -> str:
     if not incidents:
         return '<p class="calm">No open incident.</p>'
@@ -49,17 +57,19 @@ def _headline(incidents: Sequence[Record]) -> str:
 def status_page(source: Source) -> str:
     """Return the whole page as HTML."""
     incidents = [record for record in source.incidents() if not record.get("endsAt")]
+    every = source.alerts()
     alerts = [
         (
             _text(alert, "labels", "severity"),
-            _text(alert, "state"),
             _text(alert, "labels", "alertname"),
+            _where(alert),
             _text(alert, "annotations", "summary"),
             _text(alert, "annotations", "description"),
         )
-        for alert in source.alerts()
-        if alert.get("state") != "resolved"
+        for alert in every
+        if alert.get("state") in ("firing", "resolving")
     ]
+    pending = sum(alert.get("state") == "pending" for alert in every)
     targets = [
         (
             _text(target, "health"),
@@ -87,7 +97,8 @@ def status_page(source: Source) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta http-equiv="refresh" content="5">'
         f'<link rel="stylesheet" href="static/style.css"></head><body><h1>aiops</h1><nav>{links}</nav>'
         f"<h2>Incidents</h2>{_headline(incidents)}"
-        f"<h2>Alerts</h2>{_table(('severity', 'state', 'alert', 'what', 'numbers'), alerts, 'None.')}"
+        f"<h2>Alerts</h2>{_table(('severity', 'alert', 'where', 'what', 'why'), alerts, 'None fires.')}"
+        f"<p>{pending} more may fire soon.</p>"
         f"<h2>Targets</h2>{_table(('health', 'source', 'engine', 'seconds', 'last error'), targets, 'No target yet.')}"
         f"<footer>aiops {version}</footer></body></html>"
     )
