@@ -60,7 +60,7 @@ def fifo_waits(requests: Requests, servers: int) -> Waits:
     if servers >= most_at_once(requests):
         return Waits(np.zeros(len(requests.arrival_seconds)))
     free = [float("-inf")] * servers
-    waits = []
+    waits: list[float] = []
     keep = waits.append
     for arrival, size in zip(requests.arrival_seconds.tolist(), requests.service_seconds.tolist(), strict=True):
         start = free[0]

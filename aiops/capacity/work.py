@@ -57,8 +57,8 @@ class Intervals:
         bucket = np.searchsorted(SIZE_BOUNDS, service_seconds)
         width = len(SIZE_BOUNDS) + 1
         sizes = np.bincount(number * width + bucket, minlength=n * width).reshape(n, width)
-        counts = np.bincount(number, minlength=n)
-        work = np.bincount(number, service_seconds, minlength=n)
+        counts = np.bincount(number, minlength=n).astype(np.int64)
+        work = np.bincount(number, service_seconds, minlength=n).astype(np.float64)
         span = max(float(since[-1]), (n - 1) * step_seconds + step_seconds * 1e-3)
         return cls(step_seconds, span, counts, work, sizes)
 
