@@ -93,7 +93,8 @@ INCIDENTS = {
             "state": "open",
             "startsAt": "2026-01-01T00:00:00Z",
             "alerts": [1, 2],
-            "causes": [{"name": "heat"}],
+            "title": "heat",
+            "severity": "critical",
         }
     ]
 }
@@ -218,7 +219,7 @@ def test_alerts_and_incidents(daemon: tuple[str, Answers], capsys: pytest.Captur
     assert main(["alerts", "--url", url, "--no-headers"]) == 0
     assert re.match(r"firing +GpuHot +page +\d+d +71 °C +gpu=0\n", capsys.readouterr().out)
     assert main(["incidents", "--url", url, "--no-headers"]) == 0
-    assert re.match(r"a1 +open +\d+d +2 +heat\n", capsys.readouterr().out)
+    assert re.match(r"a1 +open +critical +\d+d +2 +heat\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

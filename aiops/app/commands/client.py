@@ -68,17 +68,16 @@ def incidents(args: Namespace) -> int:
     """``aiops incidents``."""
     data = _records(args, "incidents", "incidents")
     columns = [Column("ID"), Column("STATE"), Column("SEVERITY"), Column("SINCE"), Column("ALERTS"), Column("SUMMARY")]
-    columns += [Column("CAUSE"), Column("ENDED", wide=True)]
+    columns += [Column("ENDED", wide=True)]
     rows = [
         [
             _text(incident, "id"),
-            _text(incident, "state", "status"),
+            _text(incident, "state"),
             _text(incident, "severity"),
-            ago(_first(incident, "startsAt", "startedAt", "openedAt")),
-            str(len(listed)) if isinstance(listed := incident.get("alerts"), list) else _text(incident, "alerts"),
-            _text(incident, "title", "summary", "root"),
-            _cause(incident),
-            ago(_first(incident, "endsAt", "endedAt")),
+            ago(incident.get("startsAt")),
+            str(len(listed)) if isinstance(listed := incident.get("alerts"), list) else "",
+            _text(incident, "title"),
+            ago(incident.get("endsAt")),
         ]
         for incident in data
     ]
@@ -171,14 +170,8 @@ def _mapping(value: object) -> Record:
     return value if isinstance(value, dict) else {}
 
 
-def _first(record: Record, *names: str) -> object:
-    return next((record[name] for name in names if record.get(name) not in (None, "")), None)
-
-
-def _text(record: Record, *names: str) -> str:
-    value = _first(record, *names)
-    if isinstance(value, dict):
-        return _pairs(value)
+def _text(record: Record, name: str) -> str:
+    value = record.get(name)
     return "" if value is None else str(value)
 
 
@@ -190,9 +183,3 @@ def _pairs(value: object) -> str:
 def _entity(value: object) -> str:
     entity = _mapping(value)
     return f"{_text(entity, 'kind')} {_pairs(entity.get('labels'))}".strip() if "labels" in entity else _pairs(entity)
-
-
-def _cause(incident: Record) -> str:
-    causes = incident.get("causes")
-    first = causes[0] if isinstance(causes, list) and causes else incident.get("cause")
-    return _text(first, "title", "name", "cause", "id") if isinstance(first, dict) else str(first or "")
