@@ -6,9 +6,12 @@ from collections.abc import Callable
 from aiops.app.cli import build_parser
 from aiops.app.config import Config, json_schema
 from aiops.app.config_lint import CODES
+from aiops.app.daemon import Daemon
 from aiops.app.grammar import commands
-from aiops.render.reference import commands_page, configuration_page, markdown_table, signals_page
-from aiops.signals.catalog import SIGNALS
+from aiops.app.source import DaemonSource
+from aiops.render.reference import GENERATED, commands_page, configuration_page, markdown_table, signals_page
+from aiops.signals.catalog import SIGNALS, stats_of
+from aiops.signals.telemetry import FamilyKind, exported_name
 
 _CONFIGURATION = """\
 Works without a file. A file is YAML; `aiops check config FILE` lists everything wrong with it, with lines and
@@ -28,6 +31,34 @@ _COMMANDS = """\
 Data goes to stdout, messages to stderr. Exit codes: 0 done, 1 failed, 2 misused, 3 valid but unwise (`--lint`).
 Tables fit the terminal; `-o wide`, a pipe, `-o json` and `-o yaml` cut nothing. `NO_COLOR` turns colours off.
 """
+_METRICS = """\
+What `GET /metrics` of the daemon shows, as text 0.0.4 or OpenMetrics 1.0, whichever the scraper asks for. Everything is
+gathered anew at each scrape: a target that is gone leaves no series behind, a family without samples is left out, and
+an unknown value is left out, never 0. The names may change before 1.0.
+
+Labels, by family:
+
+* `aiops_target_*`: `source` (as in `aiops targets`), `kind` (`scrape`, `nvml`, …), and the labels of what is gone with
+  the source: `job`, `instance`, `node`, …
+* `aiops_reads*`: `source`.
+* `aiops_alerts`: `state`, `severity`; every combination is there, 0 included.
+* `aiops_notif*`: `receiver` (URL without credentials, or name), `kind`.
+* `aiops_task_crashes`: `task`.
+* `aiops_build_info`: `version`.
+* `aiops_signal_*`: labels of the entity (`instance`, `job`, `model_name`, `pool`, `gpu`, `node`, …), `kind` of the
+  entity, `stat` of a distribution.
+
+Beside them stand `process_*` and `python_info` of the client library.
+
+"""
+_METRICS_OF_SIGNALS = """\
+
+## Signals
+
+The newest value of every series under its canonical name, unless nobody has confirmed it for three ticks. What the
+signals mean stands in [signals.md](signals.md).
+
+"""
 
 
 def configuration() -> str:
@@ -42,9 +73,24 @@ def command_line() -> str:
     return commands_page(commands(build_parser()), _COMMANDS)
 
 
+def metrics() -> str:
+    """``docs/reference/metrics.md``, asked of a daemon that never starts: families are there before their samples."""
+    own = [
+        (f"`{family.name}{'_total' if family.kind is FamilyKind.COUNTER else ''}`", family.kind, family.help)
+        for family in DaemonSource(Daemon(Config())).families()
+    ]
+    signals = [
+        (f"`{exported_name(signal)}`", f"`{signal.name}`", ", ".join(filter(None, stats_of(signal))))
+        for signal in SIGNALS.values()
+    ]
+    page = f"{GENERATED}# Own metrics\n\n{_METRICS}{markdown_table(('metric', 'type', 'meaning'), own)}"
+    return page + _METRICS_OF_SIGNALS + markdown_table(("metric", "signal", "stat"), signals)
+
+
 FILES: dict[str, Callable[[], str]] = {
     "docs/reference/configuration.md": configuration,
     "docs/reference/cli.md": command_line,
     "docs/reference/config.schema.json": lambda: json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
     "docs/reference/signals.md": lambda: signals_page(SIGNALS.values()),
+    "docs/reference/metrics.md": metrics,
 }
