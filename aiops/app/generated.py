@@ -46,7 +46,7 @@ Labels, by family:
 * `aiops_task_crashes`: `task`.
 * `aiops_build_info`: `version`.
 * `aiops_signal_*`: labels of the entity (`instance`, `job`, `model_name`, `pool`, `gpu`, `node`, …), `kind` of the
-  entity, `stat` of a distribution.
+  entity, `stat` of a distribution. `stat="rate"` is observations per second, whatever unit the name carries.
 
 Beside them stand `process_*` and `python_info` of the client library.
 
