@@ -1,7 +1,9 @@
 """What outlives the process: window and learnt state in a snapshot, decisions in the archive."""
 
 import asyncio
+import fcntl
 import logging
+from typing import IO
 
 from aiops.app.assembly import bank_signature
 from aiops.app.config import Config
@@ -16,6 +18,10 @@ from aiops.store.view import ArchiveView
 
 _LOG = logging.getLogger("aiops.app.state")
 _BANK = "bank"
+
+
+class StateInUse(OSError):
+    """Another daemon owns the folder: two would overwrite each other's memory."""
 
 
 class State:
@@ -35,9 +41,34 @@ class State:
         self.snapshot_failures = 0
         self.snapshot_at = 0.0
         self.restored = False
+        self._lock: IO[str] | None = None
+
+    def _take_lock(self) -> None:
+        """Own the folder until the process ends, however it ends. A folder that cannot be written has no owner."""
+        path = self._settings.directory / "lock"
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = path.open("a", encoding="ascii")
+        except OSError as error:
+            _LOG.warning("state cannot be kept", extra={"error": str(error)})
+            return
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            where = self._settings.directory
+            raise StateInUse(f"another aiops uses {where}; give this one its own --storage.path") from None
+        self._lock = lock
 
     def open(self, pipeline: Pipeline) -> None:
-        """Bring the pipeline back to where it was. Blocks for the disk; damage costs a warm-up, never the start."""
+        """Bring the pipeline back to where it was. Blocks for the disk; damage costs a warm-up, never the start.
+
+        Raises
+        ------
+        StateInUse
+            When another daemon runs on the same folder.
+        """
+        self._take_lock()
         self._journal.start()
         loaded = snapshot.read(self._settings.snapshot_path, self._clock.now())
         if loaded.problem:
@@ -89,3 +120,5 @@ class State:
     async def close(self) -> None:
         """Write what waits and stop the journal."""
         await asyncio.to_thread(self._journal.close)
+        if self._lock is not None:
+            self._lock.close()

@@ -107,7 +107,8 @@ class Liveness:
         of_it = [status for status in tick.sources if status.entity == entity]
         if key.rule == self._name(Judgement.SOURCE_STALE):
             return any(_may_be_stale(status) for status in of_it)
-        return any(key.rule == self._name(_silence(status)) and _may_be_down(status) for status in of_it)
+        # Not asked yet, or failed once: neither down nor back. After a restart that must not resolve anything.
+        return any(key.rule == self._name(_silence(status)) and _settled(status) for status in of_it)
 
     def _name(self, judgement: Judgement) -> str:
         rule = self._rules.get(judgement)
@@ -190,6 +191,11 @@ def _silence(status: SourceStatus) -> Judgement:
 def _may_be_down(status: SourceStatus) -> bool:
     """A machine that never had a GPU has no driver to lose."""
     return status.kind != NVML or status.last_success > 0 or status.failures >= DOWN_FAILURES
+
+
+def _settled(status: SourceStatus) -> bool:
+    """It answers, or it is down for sure."""
+    return status.up or status.failures >= DOWN_FAILURES
 
 
 def _may_be_stale(status: SourceStatus) -> bool:

@@ -1,0 +1,186 @@
+"""The daemon's life against a fleet over real HTTP: faults, restarts, damage, a full disk, clocks that jump."""
+
+import asyncio
+import contextlib
+import resource
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiohttp import ClientError, ClientSession
+
+from aiops.app.config import Config
+from aiops.app.daemon import Daemon
+from aiops.collect.nvml_watch import Enabled, NvmlSettings
+from aiops.collect.settings import JobSettings, ScrapeSettings, TargetSettings
+from aiops.incidents.alert import AlertState
+from aiops.kit.clock import Clock
+from aiops.lab.fleet import Fleet
+from aiops.store.settings import StoreSettings
+from aiops.web.settings import WebSettings
+
+STEP = 0.2
+
+
+@pytest_asyncio.fixture
+async def fleet() -> AsyncIterator[Fleet]:
+    fleet = Fleet(2)
+    await fleet.start()
+    yield fleet
+    await fleet.stop()
+
+
+def configured(fleet: Fleet, folder: Path) -> Config:
+    targets = tuple(TargetSettings(url=replica.url) for replica in fleet.replicas)
+    return Config(
+        interval=STEP,
+        scrape=ScrapeSettings(jobs=(JobSettings(name="lab", targets=targets, interval=STEP),)),
+        nvml=NvmlSettings(enabled=Enabled.OFF),
+        store=StoreSettings(directory=folder),
+        web=WebSettings(listen_address="127.0.0.1:0"),
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(config: Config, clock: Clock | None = None) -> AsyncIterator[Daemon]:
+    daemon = Daemon(config, clock=clock or Clock())
+    task = asyncio.create_task(daemon.run())
+    try:
+        await until(lambda: daemon.last_tick_at > 0 or task.done())
+        if task.done():
+            await task
+        yield daemon
+    finally:
+        daemon.stop()
+        with contextlib.suppress(OSError):
+            await task
+
+
+async def until(ready: Callable[[], object], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, "not in time"
+        await asyncio.sleep(0.02)
+
+
+def firing(daemon: Daemon) -> dict[str, float]:
+    alerts = daemon.pipeline.machine.alerts.items()
+    return {key.rule: alert.started_at for key, alert in alerts if alert.state is AlertState.FIRING}
+
+
+async def test_a_dead_replica_is_an_incident_within_two_scrapes(fleet: Fleet, tmp_path: Path) -> None:
+    async with running(configured(fleet, tmp_path)) as daemon:
+        await until(lambda: all(status.up for status in daemon.collectors.statuses()))
+        await fleet.strike(1, "dead")
+        ticks = daemon.beat.ticks
+        await until(lambda: "TargetDown" in firing(daemon))
+        assert daemon.beat.ticks - ticks <= 4  # two scrapes, and a tick before and after them
+        (incident,) = daemon.pipeline.grouping.incidents.values()
+        assert incident.open
+        await fleet.replicas[1].start()
+        await until(lambda: not incident_open(daemon))
+    assert list(tmp_path.glob("snapshot.npz"))
+
+
+def incident_open(daemon: Daemon) -> bool:
+    return any(incident.open for incident in daemon.pipeline.grouping.incidents.values())
+
+
+async def test_a_restart_neither_pages_again_nor_forgets(fleet: Fleet, tmp_path: Path) -> None:
+    config = configured(fleet, tmp_path)
+    async with running(config) as daemon:
+        await until(lambda: all(status.up for status in daemon.collectors.statuses()))
+        await fleet.strike(1, "dead")
+        await until(lambda: "TargetDown" in firing(daemon))
+        before, series = firing(daemon), daemon.pipeline.ring.series
+    async with running(config) as daemon:
+        assert firing(daemon) == before
+        assert daemon.pipeline.ring.series == series
+        for tick in range(1, 12):
+            await until(lambda tick=tick: daemon.beat.ticks > tick)
+            assert firing(daemon) == before
+        assert daemon.state.restored
+
+
+async def test_damaged_state_costs_a_warm_up_and_nothing_else(fleet: Fleet, tmp_path: Path) -> None:
+    (tmp_path / "archive.sqlite").write_bytes(b"not a database" * 100)
+    (tmp_path / "snapshot.npz").write_bytes(b"PK\x03\x04 half a zip")
+    async with running(configured(fleet, tmp_path)) as daemon:
+        assert not daemon.state.restored
+        assert "archive.sqlite" in daemon.state.health().put_aside
+    assert len(list(tmp_path.glob("*.bad-*"))) == 2
+
+
+async def test_two_daemons_do_not_share_a_folder(fleet: Fleet, tmp_path: Path) -> None:
+    config = configured(fleet, tmp_path)
+    async with running(config):
+        with pytest.raises(OSError, match=f"another aiops uses {tmp_path}"):
+            async with running(config):
+                pass
+    async with running(config) as daemon:  # the lock ends with its owner
+        assert daemon.last_tick_at > 0
+
+
+async def test_a_wall_clock_that_jumps_fires_and_resolves_nothing(fleet: Fleet, tmp_path: Path) -> None:
+    shift = 0.0
+    clock = Clock(now=lambda: time.time() + shift)
+    async with running(configured(fleet, tmp_path), clock) as daemon:
+        await until(lambda: all(status.up for status in daemon.collectors.statuses()))
+        await fleet.strike(1, "dead")
+        await until(lambda: "TargetDown" in firing(daemon))
+        before = firing(daemon)
+        for shift in (3600.0, -3600.0, 0.0):  # noqa: B007 - the clock reads it
+            ticks = daemon.beat.ticks
+            await until(lambda ticks=ticks: daemon.beat.ticks > ticks + 5)
+            assert firing(daemon) == before
+
+
+async def test_a_full_disk_is_said_and_survived(fleet: Fleet, tmp_path: Path, free_port: Callable[[], int]) -> None:
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "aiops",
+        "run",
+        f"--target={fleet.replicas[0].url}",
+        f"--storage.path={tmp_path}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        env={
+            "AIOPS_INTERVAL": "200ms",
+            "AIOPS_STORE__SNAPSHOT_INTERVAL": "500ms",
+            "AIOPS_NVML__ENABLED": "off",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)),
+    )
+    page = ""
+    async with ClientSession() as session:
+        for _ in range(150):
+            await asyncio.sleep(0.1)
+            with contextlib.suppress(ClientError):
+                async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+                    page = await answer.text()
+            if "aiops_snapshot_failures_total " in page and "aiops_snapshot_failures_total 0.0" not in page:
+                break
+        async with session.get(f"http://127.0.0.1:{port}/-/ready") as answer:
+            assert answer.status == 200
+    assert "aiops_target_up{" in page
+    assert "aiops_snapshot_failures_total 0.0" not in page
+    process.terminate()
+    _, log = await asyncio.wait_for(process.communicate(), 10)
+    assert process.returncode == 0
+    assert b"cannot write the snapshot" in log
+
+
+async def test_a_port_in_use_is_a_clear_error(fleet: Fleet, tmp_path: Path) -> None:
+    async with running(configured(fleet, tmp_path / "one")) as daemon:
+        taken = f"127.0.0.1:{daemon.server.port}"
+        second = configured(fleet, tmp_path / "two").model_copy(update={"web": WebSettings(listen_address=taken)})
+        with pytest.raises(OSError, match=f"cannot listen on {taken}"):
+            async with running(second):
+                pass
