@@ -165,7 +165,7 @@ async def test_a_full_disk_is_said_and_survived(fleet: Fleet, tmp_path: Path, fr
             with contextlib.suppress(ClientError):
                 async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
                     page = await answer.text()
-            if "aiops_snapshot_failures_total " in page and "aiops_snapshot_failures_total 0.0" not in page:
+            if "aiops_target_up{" in page and "aiops_snapshot_failures_total 0.0" not in page:
                 break
         async with session.get(f"http://127.0.0.1:{port}/-/ready") as answer:
             assert answer.status == 200
