@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test check format bench lock render clean
 
-demo: $(VENV)/.run  ## first result in one command: a simulated fleet, a fault, an incident
+demo: $(VENV)/.core  ## first result in one command: a simulated fleet, a fault, an incident
 	$(BIN)/aiops demo
 
 test: $(VENV)/.dev  ## all tests; add ARGS='-k name' to choose
@@ -33,9 +33,10 @@ lock: $(VENV)/.dev  ## resolve the lock files anew
 	$(BIN)/uv pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header -o requirements/run.txt
 	$(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes --no-header -o requirements/dev.txt
 
-$(VENV)/.run: pyproject.toml requirements/run.txt
+# The demo needs no analytics: a small environment is a fast first result.
+$(VENV)/.core: pyproject.toml requirements/core.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/core.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
 	touch $@
 
@@ -43,7 +44,7 @@ $(VENV)/.dev: pyproject.toml requirements/dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@ $(VENV)/.run
+	touch $@ $(VENV)/.core
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
