@@ -271,6 +271,30 @@ class Ring:
         self._now = state.now
         self._started = True
 
+    def backfill(self, state: RingState) -> None:
+        """Fill in the past of series whose present is already being written, from a ring that saw it elsewhere.
+
+        Only cells that are unknown change. A series without a column gets one while there are any. A ring that has
+        seen nothing is restored.
+        """
+        if not self._started:
+            self.restore(state)
+            return
+        self._assign(state.keys)
+        kept = np.array([index for index, key in enumerate(state.keys) if key in self._column], np.intp)
+        columns = np.array([self._column[state.keys[index]] for index in kept], np.intp)
+        late_seconds = self._now - state.now
+        ages = np.arange(len(state.values) - 1, -1, -1) * state.step_seconds + late_seconds
+        places = np.floor(ages / self.step_seconds + 1e-6).astype(np.intp)
+        for old, age in enumerate(places):
+            if 0 <= age < self.rows:
+                row = self._buffer[self._end - 1 - age]
+                row[columns] = np.where(np.isnan(row[columns]), state.values[old, kept], row[columns])
+        older = np.isnan(self._latest_at[columns])
+        self._latest[columns[older]] = state.latest[kept[older]]
+        self._latest_at[columns[older]] = state.latest_at[kept[older]]
+        self._last_seen[columns] = np.fmax(self._last_seen[columns], state.last_seen[kept])
+
     def _restore_rows(self, state: RingState, kept: NDArray[np.intp], columns: NDArray[np.intp]) -> None:
         """Put each old row where its time is now; where two meet, the newer stays."""
         ages = np.arange(len(state.values) - 1, -1, -1)
