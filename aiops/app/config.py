@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from aiops.collect.nvml_watch import NvmlSettings
+from aiops.collect.probe import ProbeSettings
+from aiops.collect.promapi import PrometheusSettings
 from aiops.collect.settings import ScrapeSettings
 from aiops.detect.settings import DetectSettings
 from aiops.incidents.settings import IncidentSettings
@@ -38,6 +40,10 @@ class Config(Section):
     """Metrics pages of engines, exporters and anything else that speaks Prometheus."""
     nvml: NvmlSettings = NvmlSettings()
     """GPUs of this machine, read through the driver."""
+    probe: ProbeSettings = ProbeSettings()
+    """Small questions to served models: the view of a user."""
+    prometheus: PrometheusSettings = PrometheusSettings()
+    """History to learn from at start."""
     signals: NormaliseSettings = NormaliseSettings()
     """From metrics pages to canonical signals."""
     store: StoreSettings = Field(default_factory=StoreSettings)

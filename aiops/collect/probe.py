@@ -97,7 +97,7 @@ class EndpointSettings(Section):
     parameters: Annotated[dict[str, Any], AfterValidator(_checked_json)] = Field(
         default_factory=lambda: {"temperature": 0}
     )
-    """Further fields of the request. Temperature 0 makes the answers alike."""
+    """Further fields of the request. Default: temperature 0, which makes the answers alike."""
     client: HttpClientSettings = HttpClientSettings()
     """Credentials and TLS."""
     watches: Watches = Watches.REPLICA
