@@ -13,8 +13,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from aiops.detect.arima import Arima
 from aiops.detect.base import AlertKey, Detector, RuleText, Scores, Severity, Timing, Verdict, Verdicts, Window
 from aiops.detect.columns import ColumnState
+from aiops.detect.fitting import Fitted
+from aiops.detect.iforest import IForest
 from aiops.detect.liveness import Liveness
 from aiops.detect.policy import AnomalyPolicy, Compiler, PolicyColumns, Watch, not_critical
 from aiops.detect.rules import Conditions, Rule, RuleBook
@@ -25,8 +28,12 @@ from aiops.signals.types import Entity, Mark, SeriesKey, SourceStatus
 
 DETECTORS: Mapping[str, Callable[[DetectSettings, Compiler], Detector]] = {
     "zscore": ZScore,
+    "arima": Arima,
+    "iforest": IForest,
 }
 """Every statistical detector. The name prefixes its arrays in snapshots."""
+ADVISORS = frozenset({"iforest"})
+"""Detectors whose scores are votes and rank entities, but put no series out of bounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +116,8 @@ class Bank:
         """
         columns = self._policy.columns(window)
         each = [detector.score(window) for detector in self._detectors]
-        ensemble = combine(each, len(window.keys))
+        judges = [s for one, s in zip(self._detectors, each, strict=True) if one.name not in ADVISORS]
+        ensemble = combine(judges, len(window.keys))
         votes = {detector.name: scores.score for detector, scores in zip(self._detectors, each, strict=True)}
         learning = np.isfinite(window.values[-1]) & np.isnan(ensemble.score) & bool(each)
         self._scores = scores = BankScores(now, window.keys, ensemble, votes, learning)
@@ -123,6 +131,10 @@ class Bank:
     def scores(self) -> BankScores | None:
         """The last tick's scores; None before the first."""
         return self._scores
+
+    def fitted(self) -> tuple[Fitted, ...]:
+        """Detectors whose models are fitted elsewhere."""
+        return tuple(one for one in self._detectors if isinstance(one, Fitted))
 
     def timing(self, rule: str) -> Timing:
         """K of N of a rule; for one that is gone from the configuration, that of the statistical rules."""
@@ -174,7 +186,9 @@ class Bank:
                     expected=expected,
                     lower=lower,
                     upper=upper,
-                    votes={name: float(vote[column]) for name, vote in scores.votes.items()},
+                    votes={
+                        name: float(vote[column]) for name, vote in scores.votes.items() if np.isfinite(vote[column])
+                    },
                 ),
             )
 

@@ -17,6 +17,28 @@ class Estimator(StrEnum):
     """Median and median absolute deviation, tracked step by step."""
 
 
+class FitSettings(Section):
+    """Models that are fitted in a process of their own: ARIMA and isolation forests.
+
+    A round starts that process, hands it the windows that are due, and ends it: it weighs some 250 MiB while it runs.
+    """
+
+    enabled: bool = True
+    """Fit models. Needs the extra ``analytics``; without it the other detectors work alone."""
+    interval: Duration = Field(300.0, gt=0)
+    """Time between rounds, seconds. Starting costs 2 to 4 seconds of CPU, so rounds are few and large."""
+    refit_after: Duration = Field(3600.0, gt=0)
+    """Age at which a model is fitted again; as long as the default window, so that a fit sees other data each time."""
+    time_limit: Duration = Field(120.0, gt=0)
+    """Longest round; then it is killed, the models before stay, and the next round is half as large."""
+    most_series: int = Field(1000, ge=1)
+    """Series per round, those that waited longest first: some 25 to 50 seconds of CPU at low priority."""
+    most_forests: int = Field(8, ge=1)
+    """Isolation forests per round, half a second of CPU each."""
+    busiest_load: float = Field(2.0, gt=0)
+    """Load average per core above which a round is left out: serving comes first."""
+
+
 class DetectSettings(Section):
     """What the bank runs with; deterministic rules always run unless they are disabled by name."""
 
@@ -46,3 +68,5 @@ class DetectSettings(Section):
     """Names of rules that are not judged at all."""
     severity: dict[str, Severity] = Field(default_factory=dict)
     """Rule name → severity instead of the shipped one. Statistical rules take ``info`` or ``warning`` only."""
+    fit: FitSettings = FitSettings()
+    """Models that are fitted beside the daemon."""

@@ -177,14 +177,15 @@ def moved(arrays: Arrays, before: RingState, ring: Ring) -> dict[str, NDArray[np
     """Move per-column arrays from the columns of ``before`` to those of the same series in ``ring``.
 
     An array is per column when its last axis has ``before.capacity`` places and its name does not start with
-    :data:`FIXED`; others are returned as they are. Columns without a past are NaN, or 0 where the type has no NaN.
+    :data:`FIXED` (after a dot, where names have parts); others are returned as they are. Columns without a past are
+    NaN, or 0 where the type has no NaN.
     """
     places = [ring.column_of(key) for key in before.keys]
     old = np.array([column for column, place in zip(before.columns, places, strict=True) if place is not None], np.intp)
     new = np.array([place for place in places if place is not None], np.intp)
     result: dict[str, NDArray[np.generic]] = {}
     for name, array in arrays.items():
-        if name.startswith(FIXED) or not array.ndim or array.shape[-1] != before.capacity:
+        if name.rpartition(".")[2].startswith(FIXED) or not array.ndim or array.shape[-1] != before.capacity:
             result[name] = array
             continue
         fill = np.nan if array.dtype.kind in "fc" else 0
