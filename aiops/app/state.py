@@ -77,8 +77,11 @@ class State:
             pipeline.ring.restore(loaded.snapshot.ring)
             learnt = snapshot.state_for(loaded.snapshot, _BANK, self._signature, pipeline.ring)
             if learnt is not None:
-                pipeline.bank.restore(learnt)
-                self.restored = True
+                try:
+                    pipeline.bank.restore(learnt)
+                    self.restored = True
+                except ValueError as error:  # written by another version
+                    _LOG.warning("what was learnt is not usable: %s", error)
             self.snapshot_at = loaded.snapshot.saved_at
         alerts = self._view.load_alerts()
         pipeline.machine.restore(alerts, self._clock.now())

@@ -196,7 +196,10 @@ def test_it_goes_on_from_a_snapshot(player: Player, make_bank: Callable, make_wi
     state = player.bank.state()
     assert {array.shape[-1] for array in state.values()} == {3}
     order = [2, 0, 1]
-    moved = {name: np.append(array[order], np.nan) for name, array in state.items()}
+    moved = {
+        name: np.concatenate([array[..., order], np.full((*array.shape[:-1], 1), np.nan)], axis=-1)
+        for name, array in state.items()
+    }
     keys = (*(KEYS[i] for i in order), SeriesKey(POOL, "queue_len"))
     again = Player(make_bank(), make_window, keys)
     again.bank.restore(moved)
