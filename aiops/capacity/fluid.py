@@ -1,12 +1,13 @@
 """Fluid backlog plus Erlang C: minutes of overload as water in a tank, the jitter inside a minute as M/M/c.
 
 Per window of about a minute: work flows in, at most c service-seconds a second flow out, what stays is waited for by
-those behind it; on top comes the wait of M/M/c at that window's load. Needs nothing but work per window, and is the best
-answer that needs no draws.
+those behind it; on top comes the wait of M/M/c at that window's load. Needs nothing but work per window, and is the
+best answer that needs no draws.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -24,6 +25,8 @@ class FluidWaits:
 
     Attributes
     ----------
+    begin_seconds
+        Start of each window, float64 [windows].
     weights
         Share of all requests at each point; sums to 1.
     backlog_seconds
@@ -32,10 +35,23 @@ class FluidWaits:
         Tail of the extra wait of M/M/c.
     """
 
+    begin_seconds: Floats
     weights: Floats
     backlog_seconds: Floats
     probability: Floats
     decay_per_second: Floats
+
+    def between(self, first_seconds: float, last_seconds: float) -> Self:
+        """Waits of the windows that begin in a stretch, by themselves; at least one must have requests."""
+        inside = (self.begin_seconds >= first_seconds) & (self.begin_seconds < last_seconds)
+        weights = self.weights[inside]
+        return type(self)(
+            self.begin_seconds[inside],
+            weights / weights.sum() if weights.sum() else weights * NAN,
+            self.backlog_seconds[inside],
+            self.probability[inside],
+            self.decay_per_second[inside],
+        )
 
     @property
     def mean(self) -> float:
@@ -71,7 +87,7 @@ def fluid_windows(intervals: Intervals, servers: int) -> FluidWaits:
     starts = np.arange(0, len(intervals.counts), each)
     counts = np.add.reduceat(intervals.counts, starts).astype(np.float64)
     work = np.add.reduceat(intervals.work, starts)
-    begins = starts * intervals.step_seconds
+    begins: Floats = np.asarray(starts * intervals.step_seconds, dtype=np.float64)
     lengths = np.minimum(begins + each * intervals.step_seconds, intervals.span_seconds) - begins
     level, before, after = 0.0, [], []
     for arrived, length in zip(work.tolist(), lengths.tolist(), strict=True):
@@ -87,7 +103,7 @@ def fluid_windows(intervals: Intervals, servers: int) -> FluidWaits:
     ]
     probability = np.array([[found[0]] for found in extra])
     decay = np.array([[found[1]] for found in extra])
-    return FluidWaits(weights if total else weights * NAN, backlog, probability, decay)
+    return FluidWaits(begins, weights if total else weights * NAN, backlog, probability, decay)
 
 
 def _window_wait(servers: int, count: float, work: float, length_seconds: float) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import numpy as np
 from aiops.capacity.fluid import fluid_tail, fluid_windows
 from aiops.capacity.placement import Placement, learn_placement
 from aiops.capacity.queueing import Waiting, gg_c, hayward, mmc
-from aiops.capacity.replay import Requests, Waits, fifo_waits, synthesise
+from aiops.capacity.replay import Requests, Waits, fifo_waits
 from aiops.capacity.work import NAN, Intervals
 
 _SHAPE_SCALE_SECONDS = 60.0
@@ -93,27 +93,36 @@ def closed_form(model: Model, intervals: Intervals, shape: Shape, servers: int) 
     return mmc(servers, arrivals, service)
 
 
-def draw_requests(intervals: Intervals, placement: Placement, *, draws: int, seed: int) -> list[Requests]:
-    """Requests for the replay: ``draws`` independent ones, the same for the same seed."""
-    streams = np.random.SeedSequence(seed).spawn(draws)
-    return [synthesise(intervals, np.random.default_rng(stream), placement) for stream in streams]
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """One load, ready to be asked about.
 
+    Attributes
+    ----------
+    drawn
+        What the replay runs; the other models do not look at it.
+    slo_seconds
+        Wait that counts as too long.
+    """
 
-def estimate(
-    model: Model, intervals: Intervals, shape: Shape, drawn: Sequence[Requests], servers: int, slo_seconds: float
-) -> Estimate:
-    """Ask one model. ``drawn`` is what the replay runs; the others do not look at it."""
-    rho = intervals.load / servers
-    if rho >= 1.0:
-        growth = intervals.arrivals_per_second - servers / intervals.service_seconds
-        return Estimate(rho, NAN, NAN, NAN, growth)
-    if model is Model.REPLAY:
-        return _from_draws(rho, [fifo_waits(requests, servers) for requests in drawn], slo_seconds)
-    if model is Model.FLUID:
-        windows = fluid_windows(intervals, servers)
-        return Estimate(rho, windows.mean, windows.quantile(0.95), fluid_tail(windows, slo_seconds))
-    waiting = closed_form(model, intervals, shape, servers)
-    return Estimate(rho, waiting.mean_seconds, waiting.quantile(0.95), waiting.tail(slo_seconds))
+    intervals: Intervals
+    shape: Shape
+    drawn: Sequence[Requests]
+    slo_seconds: float
+
+    def ask(self, model: Model, servers: int) -> Estimate:
+        """Wait with ``servers`` servers; the load must hold some work."""
+        rho = self.intervals.load / servers
+        if rho >= 1.0:
+            growth = self.intervals.arrivals_per_second - servers / self.intervals.service_seconds
+            return Estimate(rho, NAN, NAN, NAN, growth)
+        if model is Model.REPLAY:
+            return _from_draws(rho, [fifo_waits(requests, servers) for requests in self.drawn], self.slo_seconds)
+        if model is Model.FLUID:
+            waits = fluid_windows(self.intervals, servers)
+            return Estimate(rho, waits.mean, waits.quantile(0.95), fluid_tail(waits, self.slo_seconds))
+        waiting = closed_form(model, self.intervals, self.shape, servers)
+        return Estimate(rho, waiting.mean_seconds, waiting.quantile(0.95), waiting.tail(self.slo_seconds))
 
 
 def _from_draws(rho: float, runs: Sequence[Waits], slo_seconds: float) -> Estimate:

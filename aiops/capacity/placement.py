@@ -10,13 +10,14 @@ clients that send every three seconds under scrapes of fifteen: the back-test fi
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aiops.capacity.work import Counts, Floats, Intervals
 
 _LEVELS = 4  # an interval becomes 16 cells: below a second for scrapes of 15 s
 _FEWEST_PAIRS = 6
 _STEEPEST = 0.25  # slope 1/8 is a straight line through three intervals; more than twice that is noise
-_MOST_CLUMPED = 0.95
+_LEAST_CLUMPED, _MOST_CLUMPED = 1e-6, 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,14 @@ class Placement:
     ----------
     slope
         Difference of the halves for each unit of difference of the neighbours, 0 – 0.25.
-    clumping
-        Intra-class correlation of two pieces of work to fall into the same half, 0 (chance) – 0.95.
+    steady, edge
+        Intra-class correlation of two pieces of work to fall into the same half, 0 (chance) – 0.95: where both
+        neighbours have at least half as much work, and where one has less (a burst begins or ends there).
     """
 
     slope: float = 0.0
-    clumping: float = 0.0
+    steady: float = 0.0
+    edge: float = 0.0
 
 
 def learn_placement(intervals: Intervals) -> Placement:
@@ -43,32 +46,49 @@ def learn_placement(intervals: Intervals) -> Placement:
     if len(first) < _FEWEST_PAIRS + 2:
         return Placement()
     both = first + second
+    edges = _edges(both)[1:-1]
     difference = (first - second)[1:-1]
     neighbours = both[:-2] - both[2:]
     both, chance = both[1:-1], chance[1:-1]
     spread = float(neighbours @ neighbours)
     slope = float(np.clip(difference @ neighbours / spread, 0.0, _STEEPEST)) if spread else 0.0
-    rest = difference - slope * neighbours
-    excess, most = float(rest @ rest - chance.sum()), float(both @ both - chance.sum())
-    return Placement(slope, float(np.clip(excess / most, 0.0, _MOST_CLUMPED)) if most > 0.0 else 0.0)
+    excess, most = (difference - slope * neighbours) ** 2 - chance, both**2 - chance
+    return Placement(slope, _clumping(excess[~edges], most[~edges]), _clumping(excess[edges], most[edges]))
 
 
 def place(intervals: Intervals, placement: Placement, rng: np.random.Generator) -> Floats:
-    """Draw arrival times, float64 [requests], ascending, each inside its own interval."""
+    """Draw arrival times, float64 [requests], ascending, each inside its own interval.
+
+    Steady clumping is carried down as it is; that of edges halves with each level, as the chance that a burst begins
+    or ends inside a cell does.
+    """
     cells: Counts = intervals.counts
     mean = intervals.work / np.maximum(intervals.counts, 1)
-    for _ in range(_LEVELS):
+    for level in range(1, _LEVELS + 1):
         work = cells * mean
         padded = np.concatenate([work[:1], work, work[-1:]])
         tilt = placement.slope * (padded[:-2] - padded[2:]) / np.maximum(2.0 * work, 1e-300)
         share = 0.5 + np.clip(tilt, -0.45, 0.45)
-        if placement.clumping > 0.0:
-            weight = 1.0 / placement.clumping - 1.0
-            share = rng.beta(share * weight, (1.0 - share) * weight)
+        clumping = np.where(_edges(work), placement.edge * 0.5**level, placement.steady)
+        clumped = clumping > _LEAST_CLUMPED
+        weight = 1.0 / clumping[clumped] - 1.0
+        share[clumped] = rng.beta(share[clumped] * weight, (1.0 - share[clumped]) * weight)
         left = rng.binomial(cells, share)
         cells = np.stack([left, cells - left], axis=1).ravel()
         mean = np.repeat(mean, 2)
     return np.sort(_spread(cells, intervals, rng))
+
+
+def _edges(work: Floats) -> NDArray[np.bool_]:
+    """Whether a neighbour has less than half the work."""
+    padded = np.concatenate([work[:1], work, work[-1:]])
+    answer: NDArray[np.bool_] = np.minimum(padded[:-2], padded[2:]) < work / 2.0
+    return answer
+
+
+def _clumping(excess: Floats, most: Floats) -> float:
+    total = float(most.sum())
+    return float(np.clip(excess.sum() / total, 0.0, _MOST_CLUMPED)) if total > 0.0 else 0.0
 
 
 def _spread(cells: Counts, intervals: Intervals, rng: np.random.Generator) -> Floats:

@@ -5,7 +5,6 @@ own buckets, scaled so that the interval's work is exactly what was seen), and a
 servers says how long each waits. Nothing is assumed about the process that made the load. Several draws give a band.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heapreplace
 
@@ -80,20 +79,20 @@ def most_at_once(requests: Requests) -> int:
     return int((begun - np.searchsorted(ended, requests.arrival_seconds, side="right")).max(initial=0))
 
 
-def replay(
-    intervals: Intervals, servers: Sequence[int], *, draws: int, seed: int, placement: Placement | None = None
-) -> dict[int, list[Waits]]:
-    """Waits for each number of servers in each of ``draws`` draws; the draws are the same for all numbers."""
-    placement = learn_placement(intervals) if placement is None else placement
-    streams = np.random.SeedSequence(seed).spawn(draws)
-    drawn = [synthesise(intervals, np.random.default_rng(stream), placement) for stream in streams]
-    return {count: [fifo_waits(requests, count) for requests in drawn] for count in servers}
+def draw(
+    intervals: Intervals, placement: Placement, *, draws: int, seed: int, block_seconds: float | None = None
+) -> list[Requests]:
+    """Draw the load ``draws`` times; the same seed gives the same requests.
 
-
-def band(values: Iterable[float], share: float = 0.9) -> tuple[float, float]:
-    """Central band that holds ``share`` of the draws: (low, high)."""
-    low, high = np.quantile(np.fromiter(values, dtype=np.float64), [(1.0 - share) / 2.0, (1.0 + share) / 2.0])
-    return float(low), float(high)
+    With ``block_seconds`` each draw is another stretch of the same kind (block bootstrap of the intervals): the band
+    then holds what another hour like this one could bring, not only what scrapes hide of this one.
+    """
+    drawn = []
+    for stream in np.random.SeedSequence(seed).spawn(draws):
+        rng = np.random.default_rng(stream)
+        load = intervals if block_seconds is None else intervals.resampled(block_seconds, rng)
+        drawn.append(synthesise(load, rng, placement))
+    return drawn
 
 
 def _sizes(intervals: Intervals, rng: np.random.Generator) -> Floats:

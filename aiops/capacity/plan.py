@@ -1,0 +1,187 @@
+"""A plan from a trace: what each number of servers would make of it, which model to believe, how many to take.
+
+The trace is seen as a daemon would see it: totals per scrape interval, and the number in flight at each scrape. Single
+requests are used for one thing only, to know what a queue-time metric would have shown: each half of it is what the
+models are judged by, with the shape they learnt from the other half. With an interval of 0 everything is seen.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aiops.capacity.backtest import Choice, Observed, Stretch, Yardstick, choose, log_errors, observe
+from aiops.capacity.models import Estimate, Model, WhatIf, learn_shape
+from aiops.capacity.replay import Requests, draw
+from aiops.capacity.work import Floats, Intervals, in_flight, peakedness
+
+_FEWEST_INTERVALS = 16  # 4 min of scrapes at 15 s; below it halves teach nothing
+_FEWEST_REQUESTS = 50
+_FINEST_SECONDS = 1.0  # intervals of the closed forms when everything is seen
+_DRAWN_REQUESTS = 160_000
+_FEWEST_DRAWS, _MOST_DRAWS = 4, 16
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """At least ``target`` (0 < target < 1) of the requests wait no longer than ``slo_seconds`` > 0."""
+
+    slo_seconds: float
+    target: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Answer of a plan.
+
+    Attributes
+    ----------
+    estimates
+        By model and number of servers.
+    choice
+        Which model the back-test trusts, and how far.
+    recommended_servers
+        None when nothing listed meets the goal, or nothing is believed.
+    p_slo
+        Share of requests within the SLO with that many; NaN without a recommendation.
+    abstained
+        No number is given because none can be trusted.
+    """
+
+    estimates: Mapping[Model, Mapping[int, Estimate]]
+    choice: Choice
+    recommended_servers: int | None
+    p_slo: float
+    abstained: bool
+    reason: str
+
+
+def plan(requests: Requests, servers: Sequence[int], goal: Goal, *, step_seconds: float = 15.0, seed: int = 1) -> Plan:
+    """Judge every number of servers.
+
+    Parameters
+    ----------
+    requests
+        The trace: at least one request; time starts at its first arrival; some work.
+    servers
+        Numbers to judge, each ≥ 1, ascending.
+    step_seconds
+        Scrape interval; 0 = see every request.
+    """
+    step = step_seconds or min(_FINEST_SECONDS, max(requests.arrival_seconds[-1] / _FEWEST_INTERVALS, 1e-3))
+    intervals = Intervals.of(requests.arrival_seconds, requests.service_seconds, step)
+    everything = Stretch(0, len(intervals.counts))
+    whatif = _prepare(requests, intervals, goal, everything, seed=seed, exact=not step_seconds)
+    estimates = {model: {count: whatif.ask(model, count) for count in servers} for model in Model}
+    choice = _judge(requests, intervals, estimates, goal, seed=seed, exact=not step_seconds)
+    believed = _doubt(intervals, estimates, choice, step_seconds)
+    if believed:
+        return Plan(estimates, choice, None, math.nan, True, believed)
+    return _recommend(whatif, estimates, choice, goal)
+
+
+def _prepare(requests: Requests, intervals: Intervals, goal: Goal, known: Stretch, *, seed: int, exact: bool) -> WhatIf:
+    """Learn the shape from the known intervals, and draw the whole load with it."""
+    scraped = peakedness(_scraped(requests, intervals, known))
+    shape = learn_shape(intervals.part(known.first, known.last), scraped)
+    draws = int(np.clip(_DRAWN_REQUESTS // max(1, intervals.requests), _FEWEST_DRAWS, _MOST_DRAWS))
+    drawn = [requests] if exact else draw(intervals, shape.placement, draws=draws, seed=seed)
+    return WhatIf(intervals, shape, drawn, goal.slo_seconds)
+
+
+def _scraped(requests: Requests, intervals: Intervals, known: Stretch) -> Floats:
+    """Number in flight at each scrape but the first few of the trace, which still see the empty start."""
+    settled = min(math.ceil(intervals.service_seconds / intervals.step_seconds), len(intervals.counts) // 4)
+    at = np.arange(max(known.first, settled) + 1, known.last + 1, dtype=np.float64) * intervals.step_seconds
+    return in_flight(requests.arrival_seconds, requests.service_seconds, at[at <= intervals.span_seconds])
+
+
+def _judge(
+    requests: Requests,
+    intervals: Intervals,
+    estimates: Mapping[Model, Mapping[int, Estimate]],
+    goal: Goal,
+    *,
+    seed: int,
+    exact: bool,
+) -> Choice:
+    """Back-test each half with the shape of the other, at every number of servers on which a model would decide."""
+    n = len(intervals.counts)
+    errors: dict[Model, list[float]] = {model: [] for model in Model}
+    if n < _FEWEST_INTERVALS or intervals.requests < _FEWEST_REQUESTS:
+        return choose(errors, {})
+
+    deciding = {model: _deciding(found, goal) for model, found in estimates.items()}
+    yardstick = Yardstick(goal.slo_seconds, goal.target)
+    halves = (Stretch(0, n // 2), Stretch(n // 2, n))
+    seen: list[Observed] = []
+    for known, judged in (halves, halves[::-1]):
+        past = _prepare(requests, intervals, goal, known, seed=seed + 1 + known.first, exact=exact)
+        half = [
+            observe(requests, count, judged, intervals.step_seconds, slo_seconds=goal.slo_seconds)
+            for count in sorted({count for count in deciding.values() if count})
+        ]
+        known_half = [one for one in half if one]
+        for model, found in log_errors(past, known_half, yardstick).items():
+            errors[model] += found
+        seen += known_half
+    return choose(errors, {model: [one.servers == count for one in seen] for model, count in deciding.items()})
+
+
+def _deciding(found: Mapping[int, Estimate], goal: Goal) -> int | None:
+    """Number of servers, among the stable, at which a model sees the goal just met or just missed."""
+    stable = [count for count, answer in found.items() if answer.rho < 1.0]
+    allowed = 1.0 - goal.target
+
+    def distance(count: int) -> float:
+        return abs(math.log((found[count].p_wait_over_slo + 0.02 * allowed) / (1.02 * allowed)))
+
+    return min(stable, key=distance, default=None)
+
+
+def _doubt(
+    intervals: Intervals, estimates: Mapping[Model, Mapping[int, Estimate]], choice: Choice, step_seconds: float
+) -> str:
+    """Why no number can be trusted; empty when one can, or when none is needed because all are overloaded."""
+    if all(found.rho >= 1.0 for found in estimates[Model.REPLAY].values()):
+        return ""
+    seen, asked = len(intervals.counts), intervals.requests
+    if not choice.judged:
+        return (
+            f"too little to judge the models by: {asked} requests in {seen} intervals of {intervals.step_seconds:g} s, "
+            f"expected at least {_FEWEST_REQUESTS} in {_FEWEST_INTERVALS}"
+        )
+    if choice.believed:
+        return ""
+    shorter = (
+        f"; intervals of {step_seconds:g} s may hide bursts, try a shorter --scrape-interval" if step_seconds else ""
+    )
+    return (
+        f"the best model, {choice.model}, misses the waits of the other half by a factor of "
+        f"{choice.decisive:.3g} (limit 2){shorter}"
+    )
+
+
+def _recommend(whatif: WhatIf, estimates: Mapping[Model, Mapping[int, Estimate]], choice: Choice, goal: Goal) -> Plan:
+    """Least number that would meet the goal even with one server less.
+
+    Interval data hide a little of every burst: over real traces the replay's own answer is right or one too low, so
+    one server is kept in hand. One server alone has none to spare.
+    """
+    chosen = estimates[choice.model]
+    for count, found in chosen.items():
+        fewer = max(1, count - 1)
+        lean = chosen.get(fewer) or whatif.ask(choice.model, fewer)
+        if lean.p_wait_over_slo <= 1.0 - goal.target:
+            reason = (
+                f"least number that keeps {goal.target:.4g} of the requests within {goal.slo_seconds:g} s, one server "
+                f"in hand; {choice.model} was off by a factor of {choice.decisive:.3g} in the back-test"
+            )
+            return Plan(estimates, choice, count, 1.0 - found.p_wait_over_slo, False, reason)
+    most = max(chosen)
+    reason = (
+        f"none of the given numbers of servers keeps {goal.target:.4g} of the requests within {goal.slo_seconds:g} s; "
+        f"the load is {whatif.intervals.load:.4g} servers' worth of work, the most given is {most}"
+    )
+    return Plan(estimates, choice, None, math.nan, False, reason)
