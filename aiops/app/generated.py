@@ -8,6 +8,7 @@ from aiops.app.config import Config, json_schema
 from aiops.app.config_lint import CODES
 from aiops.app.daemon import Daemon
 from aiops.app.grammar import commands
+from aiops.app.rule_pack import generated as rule_pack
 from aiops.app.source import DaemonSource
 from aiops.render.reference import GENERATED, commands_page, configuration_page, markdown_table, signals_page
 from aiops.signals.catalog import SIGNALS, stats_of
@@ -92,5 +93,6 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/reference/cli.md": command_line,
     "docs/reference/config.schema.json": lambda: json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
     "docs/reference/signals.md": lambda: signals_page(SIGNALS.values()),
+    **rule_pack(),
     "docs/reference/metrics.md": metrics,
 }
