@@ -15,6 +15,7 @@ from aiops.app.assembly import build_bank, build_pipeline, load_gpu_model
 from aiops.app.collectors import Collectors
 from aiops.app.config import Config
 from aiops.app.config_load import ConfigError
+from aiops.app.fits import Fits
 from aiops.app.flags import RunOptions
 from aiops.app.source import DaemonSource
 from aiops.app.state import State
@@ -47,6 +48,7 @@ class Daemon:
         self.clock = clock
         self.pipeline = build_pipeline(config)
         self.state = State(config, clock)
+        self.fits = Fits(self.pipeline, config.detect.fit, clock=clock)
         self.supervisor = Supervisor()
         self.collectors = Collectors(presets.engine_profiles(), config.signals, supervisor=self.supervisor, clock=clock)
         self.dispatcher: Dispatcher | None = None
@@ -97,6 +99,8 @@ class Daemon:
         self._last_tick = self.clock.monotonic()
         self._every("tick", self.config.interval, self.tick, self.beat)
         self._every("snapshot", self.config.store.snapshot_interval, self._save)
+        if self.fits.possible():
+            self._every("fits", self.config.detect.fit.interval, self.fits.round)
         _LOG.info("started", extra={"version": __version__, "url": self.config.web.base_url})
 
     def _every(self, name: str, seconds: float, work: Work, beat: Beat | None = None) -> None:
@@ -169,6 +173,7 @@ class Daemon:
             grouping.restore(self.pipeline.grouping.incidents.values())
             self.pipeline.bank, self.pipeline.machine, self.pipeline.grouping = bank, machine, grouping
             self.state.configure(config)
+            self.fits.settings = config.detect.fit
         if config.notify != self.config.notify and self.dispatcher is not None:
             await self.dispatcher.stop()
             self._begin_to_tell(config)

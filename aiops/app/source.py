@@ -118,6 +118,7 @@ class DaemonSource:
             self._own(),
             telemetry.target_families(daemon.collectors.statuses()),
             telemetry.read_families(daemon.collectors.beats()),
+            telemetry.fit_families(daemon.fits.counts),
             telemetry.alert_families(
                 daemon.pipeline.machine.alerts.values(), daemon.pipeline.grouping.incidents.values()
             ),

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isnan
 
 from aiops import __version__
+from aiops.app.fits import FitCounts
 from aiops.incidents.alert import Alert, AlertState, Incident
 from aiops.kit.tasks import Beat
 from aiops.notify.base import ReceiverStatus
@@ -100,6 +101,16 @@ def signal_families(rows: Iterable[tuple[SeriesKey, float]]) -> Iterator[Family]
     for name in sorted(samples):
         signal = SIGNALS[name]
         yield Family(exported_name(signal), _GAUGE, signal.meaning, samples[name])
+
+
+def fit_families(counts: FitCounts) -> Iterator[Family]:
+    """What the rounds of the fit worker did and cost."""
+    yield counter("aiops_fit_rounds", "Rounds of fitting.", counts.rounds)
+    yield counter("aiops_fit_rounds_skipped", "Rounds left out because the machine was busy.", counts.skipped)
+    yield counter("aiops_fit_failures", "Rounds, or detectors in a round, that brought no models.", counts.failures)
+    yield counter("aiops_fit_models", "Models taken over from the fit worker.", counts.models)
+    yield counter("aiops_fit_seconds", "Duration of the rounds.", counts.wall_seconds)
+    yield counter("aiops_fit_cpu_seconds", "CPU time of the fit worker.", counts.cpu_seconds)
 
 
 def read_families(beats: Mapping[str, Beat]) -> Iterator[Family]:
