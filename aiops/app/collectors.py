@@ -57,6 +57,7 @@ class Collectors:
         self._discovery: Discovery | None = None
         self._look_around = False
         self._looked_at = float("-inf")
+        self._told_nothing_found = False
         self._faults = OnChange(_LOG, clock.monotonic)
         self.found = Found()
         self.sightings: tuple[Sighting, ...] = ()
@@ -101,10 +102,11 @@ class Collectors:
         self._looked_at = self._clock.monotonic()
         self.sightings = await look_around(self._session(Reach.ANYWHERE))
         urls = tuple(sighting.url for sighting in self.sightings if sighting.found)
-        tried = ", ".join(str(sighting.candidate.port) for sighting in self.sightings)
-        self._faults.report(
-            "look around", "" if urls else f"no metrics page on the well-known loopback ports ({tried})"
-        )
+        if not urls and not self._told_nothing_found:
+            ports = sorted({sighting.candidate.port for sighting in self.sightings})
+            tried = {"ports": ", ".join(map(str, ports)), "again_seconds": _LOOK_AROUND_SECONDS}
+            _LOG.info("no engine found on this machine, will look again; or name one with --target", extra=tried)
+            self._told_nothing_found = True
         if urls:
             _LOG.info("found metrics pages on this machine", extra={"urls": ", ".join(urls)})
             job = JobSettings(name="llm", targets=tuple(TargetSettings(url=url) for url in urls))
@@ -132,6 +134,8 @@ class Collectors:
             self._inbox.extend(await collector.read())
             status = collector.status()
             self._faults.report(name, status.error if status.failures else "")
+            if running.beat.ticks == 1 and status.error and not status.failures:  # absent, and that is fine
+                _LOG.info("nothing to read", extra={"source": name, "reason": status.error})
 
         async def loop() -> None:
             await every(
