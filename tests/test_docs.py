@@ -18,6 +18,7 @@ from aiops.app.cli import build_parser
 from aiops.app.config import Config
 from aiops.app.config_shape import keys_of
 from aiops.app.daemon import Daemon
+from aiops.app.fits import FitCounts
 from aiops.app.grammar import leaves, options
 from aiops.app.source import DaemonSource
 from aiops.detect.base import AlertKey, Severity, Verdict
@@ -212,15 +213,22 @@ def test_every_own_metric_is_on_the_page() -> None:
     assert names - told == set()
 
 
+EXAMPLES: Mapping[str, tuple[Any, ...]] = {
+    "target_families": ([SOURCE],),
+    "alert_families": ([ALERT], [INCIDENT]),
+    "receiver_families": ([ReceiverStatus("am", "alertmanager", 0, 10, latency_seconds=0.1)],),
+    "read_families": ({"llm/a:8000": Beat()},),
+    "signal_families": ([(SERIES, 1.0)],),
+    "fit_families": (FitCounts(),),
+}
+"""Arguments of every ``…_families`` of telemetry, with one example of what each speaks of."""
+
+
 def families() -> Iterator[Family]:
-    """One example of everything that families speak of."""
-    receiver = ReceiverStatus("http://alertmanager:9093", "alertmanager", 0, 10, latency_seconds=0.1)
+    assert {name for name in vars(telemetry) if name.endswith("_families")} == set(EXAMPLES)
     yield telemetry.build_info()
-    yield from telemetry.target_families([SOURCE])
-    yield from telemetry.alert_families([ALERT], [INCIDENT])
-    yield from telemetry.receiver_families([receiver])
-    yield from telemetry.read_families({"llm/a:8000": Beat()})
-    yield from telemetry.signal_families([(SERIES, 1.0)])
+    for name, arguments in EXAMPLES.items():
+        yield from getattr(telemetry, name)(*arguments)
 
 
 def test_the_labels_of_own_metrics_are_on_the_page() -> None:
