@@ -1,0 +1,158 @@
+"""What limits a pool, by name, with the numbers that say so, and what would help.
+
+More replicas are the answer to three of seven limits. Against the others they cost money and change nothing, so the
+answer names the setting instead. GPU utilisation takes no part: it was measured to fall under overload.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isnan
+
+import numpy as np
+
+from aiops.capacity.observed import NAN, History
+from aiops.capacity.sizing import Engine
+
+_RECENT_SECONDS = 120.0
+_FULL = 0.95
+_KV_HIGH = 0.9
+_UNEVEN = 2.0
+_THROTTLED = 0.2
+
+
+class Limit(StrEnum):
+    """What holds a pool back."""
+
+    NONE = "none"
+    SLOTS = "slots"
+    KV = "kv"
+    COMPUTE = "compute"
+    PREFILL = "prefill"
+    GATEWAY = "gateway_queue"
+    THROTTLED = "throttled_gpus"
+    IMBALANCE = "replica_imbalance"
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The limit that binds first.
+
+    Attributes
+    ----------
+    evidence
+        Numbers behind it, as sentences.
+    relieved_by_replicas
+        Whether more replicas would help.
+    advice
+        The setting that would help, or help as well; empty when there is none.
+    """
+
+    limit: Limit
+    evidence: tuple[str, ...] = ()
+    relieved_by_replicas: bool = True
+    advice: str = ""
+
+
+def binding_constraint(
+    history: History, engine: Engine | None, *, throttled: float = NAN, gateway_queue: float = NAN
+) -> Binding:
+    """Name the limit of the last two minutes.
+
+    Parameters
+    ----------
+    throttled
+        Share of the pool's GPUs whose clocks are held for heat or power, 0 – 1; NaN = unknown.
+    gateway_queue
+        Requests that wait in front of the engines; NaN = unknown.
+    """
+    queue, running = history.recent("queue_len", _RECENT_SECONDS), history.recent("running", _RECENT_SECONDS)
+    ready, kv = history.recent("ready", _RECENT_SECONDS), history.recent("kv_use", _RECENT_SECONDS)
+    each = running / ready if ready > 0.0 else NAN
+    waiting = queue >= 1.0
+    if throttled >= _THROTTLED:
+        return Binding(
+            Limit.THROTTLED, (f"{throttled:.0%} of the GPUs run at reduced clocks",), relieved_by_replicas=False,
+            advice="fix cooling or raise the power limit: a new replica would be throttled like the others",
+        )  # fmt: skip
+    if gateway_queue >= 1.0 and not waiting and not _full(history, each):
+        return Binding(
+            Limit.GATEWAY, (f"{gateway_queue:.0f} requests wait in the gateway, {queue:.0f} in the engines",),
+            relieved_by_replicas=False, advice="raise the gateway's concurrency limit; the engines have room",
+        )  # fmt: skip
+    uneven = _imbalance(history, each, waiting=waiting)
+    if uneven is not None:
+        return uneven
+    if waiting:
+        return _queued(history, engine, queue, each, kv)
+    return _unqueued(history, engine, each, kv)
+
+
+def _full(history: History, each: float) -> bool:
+    slots = history.recent("max_running", _RECENT_SECONDS) / history.recent("ready", _RECENT_SECONDS)
+    return each >= _FULL * slots
+
+
+def _imbalance(history: History, each: float, *, waiting: bool) -> Binding | None:
+    """One replica far fuller than the mean while others have room."""
+    busiest, idle = history.recent("busiest", _RECENT_SECONDS), history.recent("idle", _RECENT_SECONDS)
+    mean = each + history.recent("queue_len", _RECENT_SECONDS) / history.recent("ready", _RECENT_SECONDS)
+    if not waiting or not busiest >= _UNEVEN * max(mean, 1.0) or (_full(history, each) and not idle >= 1.0):
+        return None
+    return Binding(
+        Limit.IMBALANCE, (f"the fullest replica holds {busiest:.0f} requests, the mean {mean:.1f}",),
+        relieved_by_replicas=False, advice="fix routing: least-loaded instead of round robin, or shorter stickiness",
+    )  # fmt: skip
+
+
+def _queued(history: History, engine: Engine | None, queue: float, each: float, kv: float) -> Binding:
+    preempted = history.recent("preemptions", _RECENT_SECONDS)
+    evidence = [f"{queue:.0f} requests wait while {each:.1f} run in each replica"]
+    if not isnan(kv):
+        evidence.append(f"KV cache at {kv:.0%}")
+    if kv >= _KV_HIGH or preempted > 0.0:
+        if preempted > 0.0:
+            evidence.append(f"{preempted:.2g} preemptions a second")
+        return Binding(
+            Limit.KV, tuple(evidence), advice="more KV: fewer weights per GPU, FP8 KV cache, shorter max_model_len"
+        )
+    knee = _knee(engine)
+    if _full(history, each):
+        # Past the knee a longer batch only makes each token slower.
+        more = (
+            "" if each >= knee else f"raise max_num_seqs: up to about {knee:.0f} a longer batch gives more throughput"
+        )
+        return Binding(Limit.SLOTS, tuple(evidence), advice=more)
+    prefill = _prefill_share(history)
+    if prefill >= 0.5:
+        return Binding(
+            Limit.PREFILL, (*evidence, f"{prefill:.0%} of the time to first token after the queue is prefill"),
+            advice="chunked prefill, a longer token budget per step, or prefix caching",
+        )  # fmt: skip
+    return Binding(Limit.COMPUTE, tuple(evidence), advice="")
+
+
+def _unqueued(history: History, engine: Engine | None, each: float, kv: float) -> Binding:
+    """Nobody waits: what comes next, if anything is near."""
+    knee = _knee(engine)
+    if kv >= _KV_HIGH:
+        return Binding(Limit.KV, (f"KV cache at {kv:.0%}",), advice="more KV before requests are preempted")
+    if each >= 2.0 * knee:
+        return Binding(
+            Limit.COMPUTE, (f"{each:.0f} run in each replica; beyond about {knee:.0f} they only slow each other",)
+        )
+    if _prefill_share(history) >= 0.8 and history.recent("ttft", _RECENT_SECONDS) > 1.0:
+        return Binding(Limit.PREFILL, (f"time to first token is {history.recent('ttft', _RECENT_SECONDS):.1f} s",))
+    return Binding(Limit.NONE)
+
+
+def _knee(engine: Engine | None) -> float:
+    """Batch at which three quarters of the throughput that can ever be reached are reached: 3·base / slope."""
+    if engine is None or engine.slope_seconds <= 0.0:
+        return float("inf")
+    return 3.0 * engine.base_seconds / engine.slope_seconds
+
+
+def _prefill_share(history: History) -> float:
+    prefill, ttft = history.recent("prefill", _RECENT_SECONDS), history.recent("ttft", _RECENT_SECONDS)
+    wait = np.nan_to_num(history.recent("queue_wait", _RECENT_SECONDS))
+    return prefill / (ttft - float(wait)) if ttft - float(wait) > 0.0 else NAN

@@ -1,0 +1,320 @@
+"""How many replicas, with what probability, and how sure: the recommendation, or the reason why there is none.
+
+The number is the least N with which the promise is kept over the time that matters: from when a new replica could serve
+until one asked for after it could. For a cut it is from now on, with half of the allowed misses, and the futures are
+drawn from everything the last day did from a moment like this one: that is the replay with one replica less. Then come
+limits that do not argue: steps, floor, ceiling, budget, power.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import ceil, isnan
+
+import numpy as np
+
+from aiops.capacity.constraint import Binding, Limit, binding_constraint
+from aiops.capacity.forecast import Floats, Forecast, forecast
+from aiops.capacity.observed import NAN, History
+from aiops.capacity.queueing import mmc
+from aiops.capacity.settings import CapacitySettings, PoolLimits
+from aiops.capacity.sizing import Engine, Outlook, Present, judge, learn_engine, load_of, outlook
+
+_ROLES = ("arrivals", "running", "queue_len", "ready")
+_DAY_SECONDS = 86_400.0
+_NEARLY_BEST = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """One number of replicas: the chance that a request waits no longer than promised, with its band over futures."""
+
+    replicas: int
+    probability: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """Advice for one pool at one time.
+
+    Attributes
+    ----------
+    at
+        UTC seconds.
+    replicas, ready
+        Replicas that exist and those that serve.
+    desired
+        Replicas to have; None = no advice, and ``reason`` says why.
+    reason
+        One sentence: why this number, or why none.
+    held
+        What kept ``desired`` from the number that the model alone would give, one sentence each.
+    probability, probability_now
+        Share of requests expected to keep the promise with ``desired`` and with the present replicas.
+    curve
+        Cost curve, ascending.
+    ahead
+        (seconds from now, replicas needed then).
+    floor
+        Replicas by M/M/c: what a calm, memoryless load of the same size would need. NaN = not known.
+    burst_premium
+        ``desired`` − ``floor``.
+    error_ratio
+        Factor by which the model missed the waits of the last hour; NaN = not observable.
+    """
+
+    at: float
+    replicas: int
+    ready: int
+    desired: int | None
+    reason: str
+    held: tuple[str, ...] = ()
+    binding: Binding = field(default_factory=lambda: Binding(Limit.NONE))
+    probability: float = NAN
+    probability_now: float = NAN
+    curve: tuple[CurvePoint, ...] = ()
+    ahead: tuple[tuple[float, int], ...] = ()
+    floor: float = NAN
+    error_ratio: float = NAN
+    method: str = ""
+    load_now: float = NAN
+    load_high: float = NAN
+    lead_seconds: float = NAN
+    assumed: str = ""
+
+    @property
+    def burst_premium(self) -> float:
+        """Replicas that real traffic needs beyond the optimistic floor."""
+        return NAN if self.desired is None else self.desired - self.floor
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is known of a pool beside its history.
+
+    Attributes
+    ----------
+    now
+        UTC seconds.
+    replicas
+        That exist, whether they serve or not.
+    coming
+        (seconds until it serves, how many) of replicas that exist and do not serve yet.
+    lead_seconds
+        From asking for a replica until it serves.
+    doubts
+        Numbers that are not believed (:func:`aiops.capacity.observed.believable`).
+    unresolved
+        Roles that no metric fills; nothing is recommended without them.
+    throttled, gateway_queue
+        As in :func:`aiops.capacity.constraint.binding_constraint`.
+    """
+
+    now: float
+    replicas: int
+    lead_seconds: float
+    coming: tuple[tuple[float, int], ...] = ()
+    doubts: tuple[str, ...] = ()
+    unresolved: tuple[str, ...] = ()
+    throttled: float = NAN
+    gateway_queue: float = NAN
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the stabilisation remembers: (UTC seconds, number that the model gave)."""
+
+    wishes: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def highest(self, now: float, wish: int, window_seconds: float) -> int:
+        """Remember a wish and return the highest of the window."""
+        while self.wishes and self.wishes[0][0] <= now - window_seconds:
+            self.wishes.popleft()
+        self.wishes.append((now, wish))
+        return max(count for _, count in self.wishes)
+
+
+def recommend(
+    history: History, situation: Situation, memory: Memory, settings: CapacitySettings, limits: PoolLimits
+) -> Recommendation:
+    """Advise on one pool. Deterministic: equal arguments give equal advice."""
+    ready = history.now("ready")
+    base = Recommendation(situation.now, situation.replicas, 0 if isnan(ready) else int(ready), None, "")
+    silent = _silence(history, situation, settings)
+    if silent:
+        return _without(base, silent, binding_constraint(history, None))
+    load, units = load_of(history)
+    engine = learn_engine(history, units)
+    sides = {"throttled": situation.throttled, "gateway_queue": situation.gateway_queue}
+    if isinstance(engine, str):
+        return _without(base, engine, binding_constraint(history, None, **sides))
+    binding = binding_constraint(history, engine, **sides)
+    error = judge(engine, history, load, slo_seconds=limits.wait_slo)
+    step = history.step_seconds
+    first = ceil(situation.lead_seconds / step)
+    ahead = forecast(load, first + max(first, ceil(60.0 / step)), first=first, period=round(_DAY_SECONDS / step))
+    if ahead is None:
+        return _without(base, "too little of the load is known to forecast it", binding, error)
+    if error > settings.abstain_error:
+        limit = f"{settings.abstain_error:g} is the limit"
+        text = f"the model misses the waits of the last hour by a factor of {error:.1f}; {limit}"
+        return _without(base, text, binding, error)
+    seen = _Look(history, situation, engine, ahead, settings, limits)
+    return seen.advice(base, binding, error, load, memory)
+
+
+def _silence(history: History, situation: Situation, settings: CapacitySettings) -> str:
+    """Why nothing can be said, before anything is computed; empty when something can."""
+    if situation.unresolved:
+        return f"no metric gives {', '.join(situation.unresolved)}"
+    if len(history) * history.step_seconds < settings.warm_up:
+        return f"{len(history) * history.step_seconds:.0f} s of load seen; {settings.warm_up:.0f} s are needed"
+    age = situation.now - history.end
+    if age > settings.stale_after:
+        return f"the newest numbers are {age:.0f} s old"
+    unknown = [name for name in _ROLES if isnan(history.recent(name, 3.0 * history.step_seconds))]
+    if unknown:
+        return f"not known now: {', '.join(unknown)}"
+    if not history.now("ready") >= 1.0:
+        return "no replica serves"
+    return ""
+
+
+def _without(base: Recommendation, reason: str, binding: Binding, error: float = NAN) -> Recommendation:
+    return Recommendation(base.at, base.replicas, base.ready, None, reason, binding=binding, error_ratio=error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Everything that one decision looks at."""
+
+    history: History
+    situation: Situation
+    engine: Engine
+    ahead: Forecast
+    settings: CapacitySettings
+    limits: PoolLimits
+
+    def advice(
+        self, base: Recommendation, binding: Binding, error: float, load: Floats, memory: Memory
+    ) -> Recommendation:
+        """Look ahead, choose, and keep within the limits."""
+        seen = self._outlook()
+        chance = dict(zip(seen.replicas, seen.probability.tolist(), strict=True))
+        wish, why = self._wish(chance)
+        desired, held = self._limited(wish, memory)
+        low, high = seen.band()
+        points = zip(seen.replicas, seen.probability.tolist(), low.tolist(), high.tolist(), strict=True)
+        return Recommendation(
+            base.at, base.replicas, base.ready, desired, why, tuple(held), binding,
+            probability=chance.get(desired, NAN), probability_now=chance.get(self.situation.replicas, NAN),
+            curve=tuple(CurvePoint(*point) for point in points), ahead=self._stages(seen),
+            floor=self._floor(load), error_ratio=error, method=self.ahead.method,
+            load_now=float(self.ahead.path[0]), load_high=float(self.ahead.band(0.9).max()),
+            lead_seconds=self.situation.lead_seconds, assumed=self.engine.assumed,
+        )  # fmt: skip
+
+    @property
+    def _ready(self) -> int:
+        return int(self.history.now("ready"))
+
+    def _outlook(self) -> Outlook:
+        """Every number from 1 to the ceiling; first only those near, because the far ones are rarely needed."""
+        near = min(self.limits.ceiling, max(2 * self.situation.replicas + 4, self.limits.min_replicas))
+        seen = self._followed(near)
+        if near < self.limits.ceiling and seen.probability[-1] < self.limits.slo_target:
+            seen = self._followed(self.limits.ceiling)
+        return seen
+
+    def _followed(self, most: int) -> Outlook:
+        candidates = range(1, most + 1)
+        lead = self.situation.lead_seconds
+        rng = np.random.default_rng(0)
+        present = Present(
+            float(np.nansum([self._newest("running"), self._newest("queue_len")])), self._ready, self.situation.coming
+        )
+        futures = self.ahead.futures(self.settings.draws, rng)
+        started = self._ready + sum(count for _, count in self.situation.coming)
+        return outlook(
+            self.engine, futures, present, candidates, step_seconds=self.history.step_seconds, lead_seconds=lead,
+            slo_seconds=self.limits.wait_slo, rng=rng,
+            from_seconds=[0.0 if count < started else lead for count in candidates],
+        )  # fmt: skip
+
+    def _newest(self, name: str) -> float:
+        return self.history.recent(name, self.history.step_seconds)
+
+    def _wish(self, chance: Mapping[int, float]) -> tuple[int, str]:
+        """Least number that keeps the promise, or the least of those that keep it nearly as well as any."""
+        target, now = self.limits.slo_target, self.situation.replicas
+        sure = 1.0 - (1.0 - target) / 2.0
+        for count, share in chance.items():
+            if share >= (sure if count < now else target):
+                return count, f"{share:.1%} of requests wait at most {self.limits.wait_slo:g} s with {count}"
+        best = max(chance.values())
+        count = min(count for count, share in chance.items() if share >= best - _NEARLY_BEST)
+        return count, f"no number of replicas keeps the promise in time; with {count} {best:.1%} of requests do"
+
+    def _limited(self, wish: int, memory: Memory) -> tuple[int, list[str]]:
+        """Apply doubts, confirmation, stabilisation, tolerance, steps and bounds, in this order."""
+        now, settings, limits = self.situation.replicas, self.settings, self.limits
+        held: list[str] = []
+        if wish > now and self.situation.doubts:
+            return now, [f"held, because not all numbers are believed: {self.situation.doubts[0]}"]
+        if wish > now and not self._confirmed():
+            return now, ["held, because only the arrival rate speaks for more replicas"]
+        calm = memory.highest(self.situation.now, wish, settings.stabilisation)
+        if wish < now and calm > wish:
+            held.append(f"{wish} would do, but {min(calm, now)} was needed in the last {settings.stabilisation:.0f} s")
+            wish = min(calm, now)
+        if now < wish <= now * (1.0 + settings.up_tolerance) or now > wish >= now * (1.0 - settings.down_tolerance):
+            held.append(f"{wish} is within the tolerance of {now}")
+            wish = now
+        most, least = now + max(4, int(now * settings.max_step_up)), now - max(1, int(now * settings.max_step_down))
+        if not least <= wish <= most:
+            held.append(f"{wish} is more than one step away")
+            wish = min(max(wish, least), most)
+        if wish < limits.min_replicas:
+            held.append(f"min_replicas is {limits.min_replicas}")
+        elif wish > limits.ceiling:
+            held.append(f"limits, budget and power allow {limits.ceiling}")
+        return min(max(wish, limits.min_replicas), limits.ceiling), held
+
+    def _confirmed(self) -> bool:
+        """Whether anything beside the arrivals says that there is load: batches, waits, or tokens that came."""
+        each = self._newest("running") / max(1, self._ready)
+        if each >= 0.5 * self.engine.slots or self._newest("queue_wait") > self.limits.wait_slo / 2.0:
+            return True
+        arrivals, length = self.history.recent("arrivals", 120.0), self.history.recent("prompt_len", 600.0)
+        if 3.0 * self.history.recent("tokens_in", 120.0) >= arrivals * length:
+            return True
+        return 3.0 * self.history.recent("finished", 120.0) >= arrivals
+
+    def _stages(self, seen: Outlook) -> tuple[tuple[float, int], ...]:
+        """Least number for each minute of the horizon; what no number can keep gets the last one."""
+        answer = []
+        for stage in range(seen.stages.shape[1]):
+            share = seen.stages[:, stage]
+            enough = [
+                n for n, part in zip(seen.replicas, share.tolist(), strict=True) if part >= self.limits.slo_target
+            ]
+            if not np.isnan(share).all():
+                answer.append((60.0 * stage, min(enough, default=seen.replicas[-1])))
+        return tuple(answer)
+
+    def _floor(self, load: Floats) -> float:
+        """Least number by M/M/c over all slots, for the mean load of the last ten minutes."""
+        recent = load[-max(1, round(600.0 / self.history.step_seconds)) :]
+        rate = float(np.nanmean(recent)) if not np.isnan(recent).all() else NAN
+        slots = max(1, round(self.engine.slots))
+        service = slots / self.engine.capacity
+        if isnan(rate):
+            return NAN
+        if rate == 0.0:
+            return float(self.limits.min_replicas)
+        for count in range(max(1, ceil(rate / self.engine.capacity)), self.limits.ceiling + 1):
+            if mmc(count * slots, rate, service).tail(self.limits.wait_slo) <= 1.0 - self.limits.slo_target:
+                return float(count)
+        return float(self.limits.ceiling)
