@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from aiops.capacity.fluid import fluid_tail, fluid_windows
 from aiops.capacity.models import CLOSED_FORMS, Model, WhatIf, closed_form
-from aiops.capacity.replay import Requests, fifo_waits
+from aiops.capacity.replay import Requests
 
 WORST_FACTOR = 2.0
 """Geometric mean of the factor between observed and predicted beyond which a model is not believed."""
@@ -95,14 +95,13 @@ class Yardstick:
         return max(mean, late)
 
 
-def observe(
-    requests: Requests, servers: int, stretch: Stretch, step_seconds: float, *, slo_seconds: float
-) -> Observed | None:
-    """What the queue time of a pool with ``servers`` servers would have shown; None when nobody came."""
-    part = fifo_waits(requests, servers).seconds[_inside(requests, stretch, step_seconds)]
+def observe(whatif: WhatIf, requests: Requests, servers: int, stretch: Stretch) -> Observed | None:
+    """What the queue time of the pool with ``servers`` servers would have shown; None when nobody came."""
+    part = whatif.pool.waits(requests, servers).seconds[_inside(requests, stretch, whatif.intervals.step_seconds)]
     if not len(part):
         return None
-    return Observed(stretch.first, stretch.last, servers, float(part.mean()), float((part > slo_seconds).mean()))
+    over = float((part > whatif.slo_seconds).mean())
+    return Observed(stretch.first, stretch.last, servers, float(part.mean()), over)
 
 
 def log_errors(whatif: WhatIf, observed: Sequence[Observed], yardstick: Yardstick) -> dict[Model, list[float]]:
@@ -111,7 +110,7 @@ def log_errors(whatif: WhatIf, observed: Sequence[Observed], yardstick: Yardstic
     ``whatif`` holds the whole load from an empty system on, with a shape learnt outside the observed stretches.
     """
     replayed = {
-        servers: [fifo_waits(requests, servers).seconds for requests in whatif.drawn]
+        servers: [whatif.pool.waits(requests, servers).seconds for requests in whatif.drawn]
         for servers in {seen.servers for seen in observed}
     }
     errors: dict[Model, list[float]] = {model: [] for model in Model}
@@ -156,11 +155,11 @@ def _without_draws(whatif: WhatIf, seen: Observed) -> dict[Model, Wait]:
     """Wait in one stretch according to the models that need no draws."""
     intervals, slo = whatif.intervals, whatif.slo_seconds
     step = intervals.step_seconds
-    part = intervals.part(seen.first, seen.last)
-    fluid = fluid_windows(intervals, seen.servers).between(seen.first * step, seen.last * step)
+    part, slots = intervals.part(seen.first, seen.last), seen.servers * whatif.pool.slots
+    fluid = fluid_windows(intervals, slots).between(seen.first * step, seen.last * step)
     waits = {Model.FLUID: Wait(fluid.mean, fluid_tail(fluid, slo))}
     for model in CLOSED_FORMS:
-        waiting = closed_form(model, part, whatif.shape, seen.servers)
+        waiting = closed_form(model, part, whatif.shape, slots)
         waits[model] = Wait(waiting.mean_seconds, waiting.tail(slo))
     return waits
 

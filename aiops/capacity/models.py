@@ -5,7 +5,7 @@ That is what lets a back-test teach on one stretch and judge on the next.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from aiops.capacity.fluid import fluid_tail, fluid_windows
 from aiops.capacity.placement import Placement, learn_placement
 from aiops.capacity.queueing import Waiting, gg_c, hayward, mmc
-from aiops.capacity.replay import Requests, Waits, fifo_waits
+from aiops.capacity.replay import Pool, Requests, Servers, Waits
 from aiops.capacity.work import NAN, Intervals
 
 _SHAPE_SCALE_SECONDS = 60.0
@@ -103,25 +103,30 @@ class WhatIf:
         What the replay runs; the other models do not look at it.
     slo_seconds
         Wait that counts as too long.
+    pool
+        What serves; the models without draws see its slots as so many servers.
     """
 
     intervals: Intervals
     shape: Shape
     drawn: Sequence[Requests]
     slo_seconds: float
+    pool: Pool = field(default_factory=Servers)
 
     def ask(self, model: Model, servers: int) -> Estimate:
         """Wait with ``servers`` servers; the load must hold some work."""
-        rho = self.intervals.load / servers
+        slots = servers * self.pool.slots
+        rho = self.intervals.load / slots
         if rho >= 1.0:
-            growth = self.intervals.arrivals_per_second - servers / self.intervals.service_seconds
+            growth = self.intervals.arrivals_per_second - slots / self.intervals.service_seconds
             return Estimate(rho, NAN, NAN, NAN, growth)
         if model is Model.REPLAY:
-            return _from_draws(rho, [fifo_waits(requests, servers) for requests in self.drawn], self.slo_seconds)
+            runs = [self.pool.waits(requests, servers) for requests in self.drawn]
+            return _from_draws(rho, runs, self.slo_seconds)
         if model is Model.FLUID:
-            waits = fluid_windows(self.intervals, servers)
+            waits = fluid_windows(self.intervals, slots)
             return Estimate(rho, waits.mean, waits.quantile(0.95), fluid_tail(waits, self.slo_seconds))
-        waiting = closed_form(model, self.intervals, self.shape, servers)
+        waiting = closed_form(model, self.intervals, self.shape, slots)
         return Estimate(rho, waiting.mean_seconds, waiting.quantile(0.95), waiting.tail(self.slo_seconds))
 
 

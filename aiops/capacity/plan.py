@@ -13,7 +13,7 @@ import numpy as np
 
 from aiops.capacity.backtest import Choice, Observed, Stretch, Yardstick, choose, log_errors, observe
 from aiops.capacity.models import Estimate, Model, WhatIf, learn_shape
-from aiops.capacity.replay import Requests, draw
+from aiops.capacity.replay import Pool, Requests, Servers, draw
 from aiops.capacity.work import Floats, Intervals, in_flight, peakedness
 
 _FEWEST_INTERVALS = 16  # 4 min of scrapes at 15 s; below it halves teach nothing
@@ -57,7 +57,15 @@ class Plan:
     reason: str
 
 
-def plan(requests: Requests, servers: Sequence[int], goal: Goal, *, step_seconds: float = 15.0, seed: int = 1) -> Plan:
+def plan(
+    requests: Requests,
+    servers: Sequence[int],
+    goal: Goal,
+    *,
+    pool: Pool | None = None,
+    step_seconds: float = 15.0,
+    seed: int = 1,
+) -> Plan:
     """Judge every number of servers.
 
     Parameters
@@ -66,66 +74,70 @@ def plan(requests: Requests, servers: Sequence[int], goal: Goal, *, step_seconds
         The trace: at least one request; time starts at its first arrival; some work.
     servers
         Numbers to judge, each ≥ 1, ascending.
+    pool
+        What serves; default: servers with one request at a time.
     step_seconds
         Scrape interval; 0 = see every request.
     """
     step = step_seconds or min(_FINEST_SECONDS, max(requests.arrival_seconds[-1] / _FEWEST_INTERVALS, 1e-3))
-    intervals = Intervals.of(requests.arrival_seconds, requests.service_seconds, step)
-    everything = Stretch(0, len(intervals.counts))
-    whatif = _prepare(requests, intervals, goal, everything, seed=seed, exact=not step_seconds)
+    intervals = Intervals.of(
+        requests.arrival_seconds, requests.service_seconds, step, prefill_share=requests.prefill_share
+    )
+    past = _Past(requests, intervals, goal, pool or Servers(), seed, step_seconds == 0.0)
+    whatif = past.learnt(Stretch(0, len(intervals.counts)))
     estimates = {model: {count: whatif.ask(model, count) for count in servers} for model in Model}
-    choice = _judge(requests, intervals, estimates, goal, seed=seed, exact=not step_seconds)
-    believed = _doubt(intervals, estimates, choice, step_seconds)
-    if believed:
-        return Plan(estimates, choice, None, math.nan, True, believed)
+    choice = _judge(past, estimates)
+    doubt = _doubt(intervals, estimates, choice, step_seconds)
+    if doubt:
+        return Plan(estimates, choice, None, math.nan, True, doubt)
     return _recommend(whatif, estimates, choice, goal)
 
 
-def _prepare(requests: Requests, intervals: Intervals, goal: Goal, known: Stretch, *, seed: int, exact: bool) -> WhatIf:
-    """Learn the shape from the known intervals, and draw the whole load with it."""
-    scraped = peakedness(_scraped(requests, intervals, known))
-    shape = learn_shape(intervals.part(known.first, known.last), scraped)
-    draws = int(np.clip(_DRAWN_REQUESTS // max(1, intervals.requests), _FEWEST_DRAWS, _MOST_DRAWS))
-    drawn = [requests] if exact else draw(intervals, shape.placement, draws=draws, seed=seed)
-    return WhatIf(intervals, shape, drawn, goal.slo_seconds)
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """A trace, and how it is looked at."""
+
+    requests: Requests
+    intervals: Intervals
+    goal: Goal
+    pool: Pool
+    seed: int
+    exact: bool
+
+    def learnt(self, known: Stretch) -> WhatIf:
+        """Learn the shape from the known intervals, and draw the whole load with it."""
+        shape = learn_shape(self.intervals.part(known.first, known.last), peakedness(self._scraped(known)))
+        draws = int(np.clip(_DRAWN_REQUESTS // max(1, self.intervals.requests), _FEWEST_DRAWS, _MOST_DRAWS))
+        seed = self.seed + known.first
+        drawn = [self.requests] if self.exact else draw(self.intervals, shape.placement, draws=draws, seed=seed)
+        return WhatIf(self.intervals, shape, drawn, self.goal.slo_seconds, self.pool)
+
+    def _scraped(self, known: Stretch) -> Floats:
+        """Number in flight at each scrape but the first few of the trace, which still see the empty start."""
+        step, n = self.intervals.step_seconds, len(self.intervals.counts)
+        settled = min(math.ceil(self.intervals.service_seconds / step), n // 4)
+        at = np.arange(max(known.first, settled) + 1, known.last + 1, dtype=np.float64) * step
+        at = at[at <= self.intervals.span_seconds]
+        return in_flight(self.requests.arrival_seconds, self.requests.service_seconds, at)
 
 
-def _scraped(requests: Requests, intervals: Intervals, known: Stretch) -> Floats:
-    """Number in flight at each scrape but the first few of the trace, which still see the empty start."""
-    settled = min(math.ceil(intervals.service_seconds / intervals.step_seconds), len(intervals.counts) // 4)
-    at = np.arange(max(known.first, settled) + 1, known.last + 1, dtype=np.float64) * intervals.step_seconds
-    return in_flight(requests.arrival_seconds, requests.service_seconds, at[at <= intervals.span_seconds])
-
-
-def _judge(
-    requests: Requests,
-    intervals: Intervals,
-    estimates: Mapping[Model, Mapping[int, Estimate]],
-    goal: Goal,
-    *,
-    seed: int,
-    exact: bool,
-) -> Choice:
+def _judge(past: _Past, estimates: Mapping[Model, Mapping[int, Estimate]]) -> Choice:
     """Back-test each half with the shape of the other, at every number of servers on which a model would decide."""
-    n = len(intervals.counts)
+    n = len(past.intervals.counts)
     errors: dict[Model, list[float]] = {model: [] for model in Model}
-    if n < _FEWEST_INTERVALS or intervals.requests < _FEWEST_REQUESTS:
+    if n < _FEWEST_INTERVALS or past.intervals.requests < _FEWEST_REQUESTS:
         return choose(errors, {})
-
-    deciding = {model: _deciding(found, goal) for model, found in estimates.items()}
-    yardstick = Yardstick(goal.slo_seconds, goal.target)
+    deciding = {model: _deciding(found, past.goal) for model, found in estimates.items()}
+    counts = sorted({count for count in deciding.values() if count})
+    yardstick = Yardstick(past.goal.slo_seconds, past.goal.target)
     halves = (Stretch(0, n // 2), Stretch(n // 2, n))
     seen: list[Observed] = []
     for known, judged in (halves, halves[::-1]):
-        past = _prepare(requests, intervals, goal, known, seed=seed + 1 + known.first, exact=exact)
-        half = [
-            observe(requests, count, judged, intervals.step_seconds, slo_seconds=goal.slo_seconds)
-            for count in sorted({count for count in deciding.values() if count})
-        ]
-        known_half = [one for one in half if one]
-        for model, found in log_errors(past, known_half, yardstick).items():
+        whatif = past.learnt(known)
+        half = [one for count in counts if (one := observe(whatif, past.requests, count, judged))]
+        for model, found in log_errors(whatif, half, yardstick).items():
             errors[model] += found
-        seen += known_half
+        seen += half
     return choose(errors, {model: [one.servers == count for one in seen] for model, count in deciding.items()})
 
 
@@ -182,6 +194,6 @@ def _recommend(whatif: WhatIf, estimates: Mapping[Model, Mapping[int, Estimate]]
     most = max(chosen)
     reason = (
         f"none of the given numbers of servers keeps {goal.target:.4g} of the requests within {goal.slo_seconds:g} s; "
-        f"the load is {whatif.intervals.load:.4g} servers' worth of work, the most given is {most}"
+        f"the load is {whatif.intervals.load / whatif.pool.slots:.4g} servers' worth of work, the most given is {most}"
     )
     return Plan(estimates, choice, None, math.nan, False, reason)

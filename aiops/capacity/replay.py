@@ -7,6 +7,7 @@ servers says how long each waits. Nothing is assumed about the process that made
 
 from dataclasses import dataclass
 from heapq import heapreplace
+from typing import Protocol
 
 import numpy as np
 
@@ -16,10 +17,14 @@ from aiops.capacity.work import Floats, Intervals, bucket_edges
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Single requests, float64 [n] each: arrivals ascending, in seconds; sizes in service-seconds."""
+    """Single requests, float64 [n] each: arrivals ascending, in seconds; sizes in service-seconds.
+
+    ``prefill_share`` is the part of each size that goes into reading the prompt (0–1); None where nobody asks.
+    """
 
     arrival_seconds: Floats
     service_seconds: Floats
+    prefill_share: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,10 @@ class Waits:
 def synthesise(intervals: Intervals, rng: np.random.Generator, placement: Placement | None = None) -> Requests:
     """Draw requests that show the same intervals; placement is learnt from them unless given."""
     arrivals = place(intervals, learn_placement(intervals) if placement is None else placement, rng)
-    return Requests(arrivals, _sizes(intervals, rng))
+    if intervals.prefill_work is None:
+        return Requests(arrivals, _sizes(intervals, rng))
+    share = intervals.prefill_work / np.maximum(intervals.work, 1e-300)
+    return Requests(arrivals, _sizes(intervals, rng), np.repeat(np.clip(share, 0.0, 1.0), intervals.counts))
 
 
 def fifo_waits(requests: Requests, servers: int) -> Waits:
@@ -70,6 +78,30 @@ def fifo_waits(requests: Requests, servers: int) -> Waits:
             keep(start - arrival)
             heapreplace(free, start + size)
     return Waits(np.array(waits))
+
+
+class Pool(Protocol):
+    """What serves: how a number of servers (or replicas) makes requests wait."""
+
+    @property
+    def slots(self) -> int:
+        """Requests that one server serves at once; sizes are in seconds of one slot."""
+        ...
+
+    def waits(self, requests: Requests, servers: int) -> Waits:
+        """Wait of each request, from an empty pool on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Alike servers, one request at a time each, one queue."""
+
+    slots: int = 1
+
+    def waits(self, requests: Requests, servers: int) -> Waits:
+        """First come, first served."""
+        return fifo_waits(requests, servers)
 
 
 def most_at_once(requests: Requests) -> int:

@@ -40,6 +40,8 @@ class Intervals:
     sizes
         int64 [n, 46], requests by size: bucket k holds sizes in (bounds[k − 1], bounds[k]], the last is open;
         None when only means are known, sizes are then taken to be exponential.
+    prefill_work
+        float64 [n], the part of ``work`` that goes into reading prompts; None where nobody asks.
     """
 
     step_seconds: float
@@ -47,9 +49,17 @@ class Intervals:
     counts: Counts
     work: Floats
     sizes: Counts | None = None
+    prefill_work: Floats | None = None
 
     @classmethod
-    def of(cls, arrival_seconds: Floats, service_seconds: Floats, step_seconds: float) -> Self:
+    def of(
+        cls,
+        arrival_seconds: Floats,
+        service_seconds: Floats,
+        step_seconds: float,
+        *,
+        prefill_share: Floats | None = None,
+    ) -> Self:
         """Sum up a trace: float64 [requests] each, arrivals ascending, at least one; time starts at the first."""
         since = arrival_seconds - arrival_seconds[0]
         number = (since // step_seconds).astype(np.int64)
@@ -60,13 +70,15 @@ class Intervals:
         counts = np.bincount(number, minlength=n).astype(np.int64)
         work = np.bincount(number, service_seconds, minlength=n).astype(np.float64)
         span = max(float(since[-1]), (n - 1) * step_seconds + step_seconds * 1e-3)
-        return cls(step_seconds, span, counts, work, sizes)
+        prefill = None
+        if prefill_share is not None:
+            prefill = np.bincount(number, service_seconds * prefill_share, minlength=n).astype(np.float64)
+        return cls(step_seconds, span, counts, work, sizes, prefill)
 
     def part(self, first: int, last: int) -> Self:
         """Intervals ``first`` … ``last`` − 1 by themselves."""
         span = min(last * self.step_seconds, self.span_seconds) - first * self.step_seconds
-        sizes = None if self.sizes is None else self.sizes[first:last]
-        return type(self)(self.step_seconds, span, self.counts[first:last], self.work[first:last], sizes)
+        return self._rows(np.arange(first, last), span)
 
     def resampled(self, block_seconds: float, rng: np.random.Generator) -> Self:
         """Another stretch of the same kind: whole blocks drawn with replacement, order kept inside a block."""
@@ -74,8 +86,12 @@ class Intervals:
         length = min(n, max(1, round(block_seconds / self.step_seconds)))
         starts = rng.integers(0, n - length + 1, size=-(-n // length))
         chosen = (starts[:, np.newaxis] + np.arange(length)).ravel()[:n]
+        return self._rows(chosen, n * self.step_seconds)
+
+    def _rows(self, chosen: Counts, span_seconds: float) -> Self:
         sizes = None if self.sizes is None else self.sizes[chosen]
-        return type(self)(self.step_seconds, n * self.step_seconds, self.counts[chosen], self.work[chosen], sizes)
+        prefill = None if self.prefill_work is None else self.prefill_work[chosen]
+        return type(self)(self.step_seconds, span_seconds, self.counts[chosen], self.work[chosen], sizes, prefill)
 
     @property
     def requests(self) -> int:
