@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _check_commands(commands)
     _client_commands(commands)
     _metrics_commands(commands)
+    _plan_commands(commands)
     _own_commands(commands)
     return parser
 
@@ -119,6 +120,22 @@ def _metrics_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     _output_flags(doctor)
 
 
+def _plan_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    plan = _command(commands, "plan", "plan:plan", "Say how many servers a recorded load needs, and how sure that is.")
+    add = plan.add_argument
+    add("--trace", type=Path, required=True, metavar="FILE",
+        help="CSV with arrival_seconds,service_seconds or arrival_seconds,input_tokens,output_tokens")  # fmt: skip
+    add("--servers", type=_count, nargs="+", required=True, metavar="C", help="numbers of servers or replicas to judge")
+    add("--wait-slo", type=_positive, required=True, metavar="SECONDS", help="longest wait that is good enough")
+    add("--target", type=_share, default=0.95, metavar="P", help="share of requests that must meet it")
+    add("--profile", type=Path, metavar="FILE",
+        help="YAML of an engine, for tokens: step_seconds [[n, seconds]], prefill_seconds_per_token, slots")  # fmt: skip
+    add("--scrape-interval", type=_not_negative, default=15.0, metavar="SECONDS",
+        help="see the trace only as scrapes this far apart would; 0 sees every request")  # fmt: skip
+    add("--seed", type=int, default=1, metavar="N", help="the same number gives the same answer")
+    _output_flags(plan)
+
+
 def _own_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     version = _command(commands, "version", "own:version", "Print the version.")
     _output_flags(version)
@@ -171,6 +188,24 @@ def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    return 0.0 if float(text) == 0.0 else _positive(text)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of servers; expected at least 1")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; expected a number between 0 and 1")
     return value
 
 
