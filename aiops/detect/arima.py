@@ -8,7 +8,8 @@ that forecast in units of the innovation's, and v the long-remembered variance o
 
 A value that is missing, or was judged out of bounds, is not shown to the model: its forecast stands in for it, and F
 grows until the model has seen enough again. So an incident does not become the expectation by being looked at, and the
-first value after a gap meets a wide band. After ``MAX_GAP`` missing values the model starts over.
+first value after a gap meets a wide band. After ``MAX_GAP`` missing values the model starts over, and does not judge
+the first value that it sees then.
 
 Where the window is long enough for it and it helped on a hold-out, the model is of the difference to a share of the
 value of a day and a week ago; where that value is unknown, so is the forecast.
@@ -105,11 +106,13 @@ class Arima:
         value = window.values[-1]
         taken = np.isfinite(value) & quiet
         self._learn_noise(view, value - view.expected, taken)
+        silent = table[GAP] >= MAX_GAP
+        self._restart(np.flatnonzero(silent & np.isfinite(value)))
         table[GAP] = np.where(np.isnan(value), table[GAP] + 1, 0)
-        active = (table[ACTIVE] > 0) & (table[GAP] <= MAX_GAP)
-        af.advance(table, np.where(taken, value - view.base, np.nan), active)
+        active = (table[ACTIVE] > 0) & (table[GAP] < MAX_GAP)
+        # What the others are shown does not matter, but it must leave them finite.
+        af.advance(table, np.where(active, np.where(taken, value - view.base, np.nan), 0.0), active)
         table[LAST_AT] = window.now
-        self._restart(np.flatnonzero(active & (table[GAP] == MAX_GAP)))
 
     def relearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
         """Move the models of ``columns`` (bool [capacity]) to the level they show lately, and have them fitted soon."""
@@ -161,12 +164,14 @@ class Arima:
         patience = np.minimum(self._settings.fit.refit_after, table[POINTS] * window.step_seconds)
         due = np.flatnonzero(window.now - table[ASKED_AT] >= patience)
         due = due[np.isin(due, list(self._policy.columns(window).of_series.values()))]
-        known = np.isfinite(window.values[:, due]).sum(axis=0)
-        due = due[known >= self._settings.minimum_samples]
-        chosen = due[np.argsort(table[ASKED_AT, due], kind="stable")][:most]
+        points = np.isfinite(window.values[:, due]).sum(axis=0)
+        due, points = (array[points >= self._settings.minimum_samples] for array in (due, points))
+        first = np.argsort(table[ASKED_AT, due], kind="stable")[:most]
+        chosen = due[first]
         if not len(chosen):
             return None
-        table[ASKED_AT, chosen] = window.now
+        # Also when the fit fails: a series that cannot be fitted must not take the turn of the others.
+        table[ASKED_AT, chosen], table[POINTS, chosen] = window.now, points[first]
         return {
             "values": window.values[:, chosen],
             "columns": chosen,
@@ -195,7 +200,6 @@ class Arima:
         # The long memory of the noise outlives the model; it grows at once and shrinks by what is seen.
         part[VARIANCE] = np.where(fresh, variance, np.maximum(variance, part[VARIANCE]))
         part[COUNT] = np.maximum(part[COUNT], points)
-        part[POINTS] = points
         part[ACTIVE] = 1
         part[GAP] = 0
         part[LAST_AT] = answer["now"]
@@ -233,7 +237,7 @@ class Arima:
         variance = table[VARIANCE] * table[af.FACTOR]
         half = half_width(expected, variance, policy, self._settings.threshold_sigma)
         ready = (table[ACTIVE] > 0) & (table[COUNT] >= self._settings.minimum_samples)
-        ready &= table[af.FACTOR] < LARGEST_FACTOR
+        ready &= (table[af.FACTOR] < LARGEST_FACTOR) & (table[GAP] < MAX_GAP)
         score = distance(window.values[-1] - expected, half, policy)
         return _View(base, expected, half, np.where(ready, score, np.nan), ready)
 
