@@ -129,7 +129,7 @@ def _plan_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     add("--wait-slo", type=_positive, required=True, metavar="SECONDS", help="longest wait that is good enough")
     add("--target", type=_share, default=0.95, metavar="P", help="share of requests that must meet it")
     add("--profile", type=Path, metavar="FILE",
-        help="YAML of an engine, for tokens: step_seconds [[n, seconds]], prefill_seconds_per_token, slots")  # fmt: skip
+        help="YAML of an engine, for tokens: step_seconds [[n, s]], prefill_seconds_per_token, slots")  # fmt: skip
     add("--scrape-interval", type=_not_negative, default=15.0, metavar="SECONDS",
         help="see the trace only as scrapes this far apart would; 0 sees every request")  # fmt: skip
     add("--seed", type=int, default=1, metavar="N", help="the same number gives the same answer")
