@@ -108,8 +108,7 @@ class _Past:
     def learnt(self, known: Stretch) -> WhatIf:
         """Learn the shape from the known intervals, and draw the whole load with it."""
         shape = learn_shape(self.intervals.part(known.first, known.last), peakedness(self._scraped(known)))
-        draws = int(np.clip(_DRAWN_REQUESTS // max(1, self.intervals.requests), _STRICTER = 5.0
-_FEWEST_DRAWS, _MOST_DRAWS))
+        draws = int(np.clip(_DRAWN_REQUESTS // max(1, self.intervals.requests), _FEWEST_DRAWS, _MOST_DRAWS))
         seed = self.seed + known.first
         drawn = [self.requests] if self.exact else draw(self.intervals, shape.placement, draws=draws, seed=seed)
         return WhatIf(self.intervals, shape, drawn, self.goal.slo_seconds, self.pool)
