@@ -19,6 +19,7 @@ from aiops.app.fits import Fits
 from aiops.app.flags import RunOptions
 from aiops.app.source import DaemonSource
 from aiops.app.state import State
+from aiops.app.warmup import warm_up
 from aiops.incidents.grouping import Grouping
 from aiops.incidents.machine import Machine
 from aiops.kit import log
@@ -31,7 +32,7 @@ from aiops.web.source import ReloadFailed
 
 _LOG = logging.getLogger("aiops.app.daemon")
 _STOP_SECONDS = 2.0
-_NEED_RESTART = ("interval", "store", "web", "nvml", "signals")
+_NEED_RESTART = ("interval", "store", "web", "nvml", "probe", "integrity", "prometheus", "signals")
 
 
 class Daemon:
@@ -96,6 +97,9 @@ class Daemon:
         self._session = open_session()
         self._begin_to_tell(self.config)
         await self.collectors.start(self.config.scrape, self.config.nvml, load_gpu_model(), self._folder())
+        self.collectors.watch(self.config.probe, self.config.integrity)
+        if self.config.prometheus.url:
+            self.supervisor.spawn("warm-up", self._warm_up)
         self._last_tick = self.clock.monotonic()
         self._every("tick", self.config.interval, self.tick, self.beat)
         self._every("snapshot", self.config.store.snapshot_interval, self._save)
@@ -106,6 +110,15 @@ class Daemon:
     def _every(self, name: str, seconds: float, work: Work, beat: Beat | None = None) -> None:
         self.supervisor.spawn(name, lambda: every(seconds, work, clock=self.clock, beat=beat))
 
+    async def _warm_up(self) -> None:
+        await warm_up(
+            self.pipeline,
+            lambda: self.collectors.found.targets,
+            self.config,
+            restored=self.state.restored,
+            clock=self.clock,
+        )
+
     def _folder(self) -> Path:
         file = self._options.sources.file if self._options is not None else None
         return file.parent if file is not None else Path()
@@ -114,7 +127,11 @@ class Daemon:
         if self._session is None:
             raise RuntimeError("the session is opened at start")
         self.dispatcher = dispatcher_of(
-            config.notify, self._session, interval_seconds=config.interval, clock=self.clock
+            config.notify,
+            self._session,
+            interval_seconds=config.interval,
+            external_url=config.web.base_url,
+            clock=self.clock,
         )
         self.dispatcher.start()
 

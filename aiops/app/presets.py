@@ -1,5 +1,6 @@
 """The shipped data: where it lies (in an installed package, or at the top of a checkout) and what it says."""
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from importlib.resources import files
@@ -10,6 +11,8 @@ import yaml
 from aiops.detect.policy import AnomalyPolicy
 from aiops.detect.rules import RuleBook
 from aiops.signals.profile import Profile, parse_profiles
+
+_SLUG = re.compile("[a-z0-9-]{1,64}")
 
 
 class Folder(StrEnum):
@@ -57,6 +60,12 @@ def anomaly_policy() -> AnomalyPolicy:
 def rulebook() -> RuleBook:
     """The deterministic rules, from ``models/detectors/liveness.yaml``."""
     return RuleBook.parse(*_detectors("liveness.yaml"))
+
+
+def runbook(slug: str) -> str | None:
+    """Text of a shipped runbook; None when there is none of that name. The slug may come from a stranger."""
+    path = shipped(Folder.ALERT_RULES) / "runbooks" / f"{slug}.md"
+    return path.read_text(encoding="utf-8") if _SLUG.fullmatch(slug) and path.is_file() else None
 
 
 def dependents() -> Mapping[str, tuple[str, ...]]:

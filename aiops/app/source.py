@@ -8,7 +8,8 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from aiops import __version__
-from aiops.app import telemetry, view
+from aiops.app import presets, telemetry, view
+from aiops.notify.dispatch import letterhead_of
 from aiops.notify.notice import Letterhead
 from aiops.signals.telemetry import Family, FamilyKind
 from aiops.signals.types import SeriesKey
@@ -46,6 +47,16 @@ class DaemonSource:
         found = sorted(daemon.state.recent_incidents(daemon.pipeline), key=lambda incident: not incident.open)
         return [view.incident_record(one, daemon.pipeline.machine.alerts) for one in found[:_SHOWN_INCIDENTS]]
 
+    def incident(self, name: str) -> Record | None:
+        """One incident by its id."""
+        daemon = self._daemon
+        found = daemon.pipeline.grouping.incidents.get(name)
+        return None if found is None else view.incident_record(found, daemon.pipeline.machine.alerts)
+
+    def runbook(self, slug: str) -> str | None:
+        """A shipped runbook."""
+        return presets.runbook(slug)
+
     def signals(self, *, signal: str, entity: str) -> Sequence[Record]:
         """Latest value of each series with its band."""
         scores = self._daemon.pipeline.bank.scores()
@@ -76,9 +87,7 @@ class DaemonSource:
                 yield key, value
 
     def _letterhead(self) -> Letterhead:
-        notify = self._daemon.config.notify
-        labels = tuple(sorted(notify.external_labels.items()))
-        return Letterhead(labels, notify.external_url or self._daemon.config.web.base_url, notify.runbook_url)
+        return letterhead_of(self._daemon.config.notify, self._daemon.config.web.base_url)
 
     def status(self) -> Record:
         """Version, load, limits and health of the parts."""
@@ -136,7 +145,9 @@ class DaemonSource:
         yield gauge("aiops_last_tick_timestamp_seconds", "When the last turn was done.", daemon.last_tick_at)
         yield gauge("aiops_series", "Series in the window.", ring.series)
         yield gauge("aiops_series_limit", "Most series that the window takes.", daemon.config.store.max_series)
-        yield counter("aiops_series_dropped", "Series left out because the window was full.", ring.dropped_series)
+        yield gauge("aiops_series_dropped", "Series left out of the newest row: the window is full.",
+                    ring.dropped_series)  # fmt: skip
+        yield counter("aiops_values_dropped", "Values lost because the window was full.", ring.dropped_values_total)
         yield gauge("aiops_ring_bytes", "Memory of the window.", ring.memory_bytes)
         yield counter("aiops_alert_transitions", "Changes of an alert's state.", daemon.transitions_total)
         yield gauge("aiops_config_last_reload_successful", "1 when the last reload was taken.",

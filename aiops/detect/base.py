@@ -146,6 +146,7 @@ class Verdict:
     lower: float = float("nan")
     upper: float = float("nan")
     votes: Mapping[str, float] = field(default_factory=dict)
+    runbook: str = ""
 
 
 @dataclass(frozen=True, slots=True)

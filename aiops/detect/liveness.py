@@ -203,7 +203,7 @@ def _may_be_stale(status: SourceStatus) -> bool:
 
 
 def _verdict(rule: Rule, reason: str) -> Verdict:
-    return Verdict(rule.name, rule.severity, score=1.0, value=0.0, summary=rule.summary, reason=reason)
+    return Verdict(rule.name, rule.severity, score=1.0, value=0.0, summary=rule.summary, reason=reason, runbook=rule.runbook)
 
 
 def _said(error: str) -> str:

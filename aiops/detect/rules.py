@@ -230,6 +230,7 @@ def _breach(judged: Judged, when: Condition, row: int) -> tuple[AlertKey, Verdic
         value=now[first],
         summary=judged.rule.summary,
         reason=f"{', '.join(numbers)}. {judged.rule.description}",
+        runbook=judged.rule.runbook,
     )
 
 

@@ -34,6 +34,8 @@ class Dispatcher:
 
     Parameters
     ----------
+    external_url
+        Base URL under which people reach this daemon; ``""`` = no links.
     alertmanagers
         Receivers of alerts; told again and again.
     webhooks
@@ -44,6 +46,7 @@ class Dispatcher:
         self,
         settings: NotifySettings,
         *,
+        external_url: str = "",
         alertmanagers: Sequence[Notifier[Notice]] = (),
         webhooks: Sequence[Notifier[IncidentNotice]] = (),
         clock: Clock = SYSTEM_CLOCK,
@@ -51,8 +54,7 @@ class Dispatcher:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        labels = tuple(sorted(settings.external_labels.items()))
-        self._head = Letterhead(labels, settings.external_url, settings.runbook_url)
+        self._head = letterhead_of(settings, external_url)
         self._told: dict[AlertKey, Alert] = {}
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, protects nothing
         self._alert_lanes = [self._lane(each, lambda notice: notice.labels) for each in alertmanagers]
@@ -141,8 +143,20 @@ class Dispatcher:
                     await asyncio.sleep(0)
 
 
+def letterhead_of(settings: NotifySettings, external_url: str) -> Letterhead:
+    """What stands on every notice; without another place for runbooks, the daemon serves them itself."""
+    labels = tuple(sorted(settings.external_labels.items()))
+    runbooks = settings.runbook_url or (f"{external_url.rstrip('/')}/runbooks" if external_url else "")
+    return Letterhead(labels, external_url, runbooks)
+
+
 def dispatcher_of(
-    settings: NotifySettings, session: ClientSession, *, interval_seconds: float, clock: Clock = SYSTEM_CLOCK
+    settings: NotifySettings,
+    session: ClientSession,
+    *,
+    interval_seconds: float,
+    external_url: str = "",
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Dispatcher:
     """Build the dispatcher that the settings describe.
 
@@ -152,10 +166,13 @@ def dispatcher_of(
         Shared; its owner closes it after :meth:`Dispatcher.stop`.
     interval_seconds
         Time between two ticks.
+    external_url
+        Base URL under which people reach this daemon; ``""`` = no links.
     """
     valid_seconds = RESENDS_VALID * max(settings.resend_delay, interval_seconds)
     return Dispatcher(
         settings,
+        external_url=external_url,
         alertmanagers=[
             Alertmanager(each, HttpClient(each.client, session), valid_seconds=valid_seconds, clock=clock)
             for each in settings.alertmanagers

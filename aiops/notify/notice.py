@@ -80,7 +80,9 @@ def notice_of(alert: Alert, head: Letterhead) -> Notice:
         "expected": _number(verdict.expected),
         "score": _number(verdict.score),
         "incident": alert.incident,
-        "runbook_url": f"{head.runbook_url.rstrip('/')}/{alert.key.rule.lower()}" if head.runbook_url else "",
+        "runbook_url": f"{head.runbook_url.rstrip('/')}/{verdict.runbook}"
+        if head.runbook_url and verdict.runbook
+        else "",
     }
     return Notice(
         labels=tuple(sorted((name, value) for name, value in labels.items() if value)),

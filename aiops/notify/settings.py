@@ -85,10 +85,9 @@ class NotifySettings(Section):
     external_labels: dict[LabelName, str] = Field(default_factory=dict)
     """Labels for all alerts (``cluster``, ``region``), where the alert has none of that name. Replicas of this
     daemon must carry equal ones, or every alert comes once per replica."""
-    external_url: str = ""
-    """Base URL under which people reach this daemon; for links in alerts."""
     runbook_url: str = ""
-    """Base URL of the runbooks; the alert's name in lower case is appended."""
+    """Base URL of the runbooks; the rule's slug is appended. Default: ``/runbooks`` of this daemon, which serves the
+    shipped ones."""
     queue_capacity: int = Field(10_000, ge=1)
     """Most alerts that wait for one receiver; beyond it the oldest are dropped and counted. As Prometheus."""
     give_up_after: Duration = Field(3600.0, gt=0)

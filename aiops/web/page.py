@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from urllib.parse import quote
 
 from aiops.web.source import Record, Source
 
@@ -49,9 +50,47 @@ def _where(alert: Record) -> str:
 def _headline(incidents: Sequence[Record]) -> str:
     if not incidents:
         return '<p class="calm">No open incident.</p>'
-    rows = [(_text(i, "severity"), _text(i, "title"), _text(i, "startsAt"), len(i.get("alerts", ())))  # type: ignore[arg-type]
-            for i in incidents]  # fmt: skip
-    return _table(("severity", "incident", "since (UTC)", "alerts"), rows, "")
+    items = "".join(
+        f'<li><span class="{escape(str(_text(one, "severity")))}">{escape(str(_text(one, "severity")))}</span> '
+        f'<a href="incidents/{quote(str(_text(one, "id")))}">{escape(str(_text(one, "title")))}</a> '
+        f"since {escape(str(_text(one, 'startsAt')))}, {_count(one.get('alerts'))} alerts</li>"
+        for one in incidents
+    )
+    return f"<ul>{items}</ul>"
+
+
+def _count(value: object) -> int:
+    return len(value) if isinstance(value, Sequence) else 0
+
+
+def _frame(title: str, body: str, *, up: str = "", refresh: bool = False) -> str:
+    """A whole page; ``up`` leads from here to the root."""
+    again = '<meta http-equiv="refresh" content="5">' if refresh else ""
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">{again}'
+        f'<link rel="stylesheet" href="{up}static/style.css"></head><body>{body}</body></html>'
+    )
+
+
+def incident_page(incident: Record) -> str:
+    """Return the page of one incident as HTML."""
+    members = incident.get("alerts")
+    rows = [
+        (_text(one, "state"), _text(one, "alertname"), _text(one, "series"), _text(one, "reason"))
+        for one in (members if isinstance(members, Sequence) else ())
+        if isinstance(one, Mapping)
+    ]
+    severity = escape(str(_text(incident, "severity")))
+    ended = _text(incident, "endsAt")
+    body = (
+        f'<nav><a href="../">all incidents</a></nav><h1>{escape(str(_text(incident, "title")))}</h1>'
+        f'<p><span class="{severity}">{severity}</span> incident {escape(str(_text(incident, "id")))}, '
+        f"since {escape(str(_text(incident, 'startsAt')))}, "
+        f"{f'over at {escape(str(ended))}' if ended else 'open'}</p>"
+        f"{_table(('state', 'alert', 'series', 'why'), rows, 'Its alerts are forgotten.')}"
+    )
+    return _frame("aiops incident", body, up="../")
 
 
 def status_page(source: Source) -> str:
@@ -92,13 +131,11 @@ def status_page(source: Source) -> str:
         )
     )
     version = escape(str(_text(source.status(), "version")))
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>aiops</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta http-equiv="refresh" content="5">'
-        f'<link rel="stylesheet" href="static/style.css"></head><body><h1>aiops</h1><nav>{links}</nav>'
-        f"<h2>Incidents</h2>{_headline(incidents)}"
+    body = (
+        f"<h1>aiops</h1><nav>{links}</nav><h2>Incidents</h2>{_headline(incidents)}"
         f"<h2>Alerts</h2>{_table(('severity', 'alert', 'where', 'what', 'why'), alerts, 'None fires.')}"
         f"<p>{pending} more may fire soon.</p>"
         f"<h2>Targets</h2>{_table(('health', 'source', 'engine', 'seconds', 'last error'), targets, 'No target yet.')}"
-        f"<footer>aiops {version}</footer></body></html>"
+        f"<footer>aiops {version}</footer>"
     )
+    return _frame("aiops", body, refresh=True)

@@ -73,6 +73,20 @@ async def _page(request: web.Request) -> web.Response:
     return web.Response(text=page.status_page(request.app[api.SOURCE]), content_type="text/html")
 
 
+async def _incident(request: web.Request) -> web.Response:
+    found = request.app[api.SOURCE].incident(request.match_info["id"])
+    if found is None:
+        return web.Response(status=404, text="There is no such incident, or it is forgotten by now.\n")
+    return web.Response(text=page.incident_page(found), content_type="text/html")
+
+
+async def _runbook(request: web.Request) -> web.Response:
+    text = request.app[api.SOURCE].runbook(request.match_info["slug"])
+    if text is None:
+        return web.Response(status=404, text="There is no such runbook.\n")
+    return web.Response(text=text, content_type="text/markdown", charset="utf-8")
+
+
 async def _style(_: web.Request) -> web.Response:
     return web.Response(text=page.STYLE, content_type="text/css")
 
@@ -88,6 +102,8 @@ def build(source: Source, settings: WebSettings) -> web.Application:
             web.get("/", _page),
             web.get("/static/style.css", _style),
             web.get("/metrics", _metrics),
+            web.get("/incidents/{id}", _incident),
+            web.get("/runbooks/{slug}", _runbook),
             *(web.get(path, _healthy) for path in ("/-/healthy", "/healthz", "/livez")),
             *(web.get(path, _ready) for path in ("/-/ready", "/readyz")),
             web.post("/-/reload", reload),

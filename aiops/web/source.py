@@ -39,6 +39,14 @@ class Source(Protocol):
         """Incidents, newest first."""
         ...
 
+    def incident(self, name: str) -> Record | None:
+        """One incident by its id; None when there is none."""
+        ...
+
+    def runbook(self, slug: str) -> str | None:
+        """Markdown text of a runbook by its slug; None when there is none."""
+        ...
+
     def status(self) -> Record:
         """Version, configuration, load and limits of the daemon."""
         ...

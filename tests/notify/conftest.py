@@ -28,7 +28,15 @@ def make_alert() -> AlertMaker:
         value: float = 42.0,
     ) -> Alert:
         entity = Entity.of(EntityKind.REPLICA, job="vllm", instance=instance, model_name="tiny")
-        verdict = Verdict("QueueGrows", Severity.WARNING, 2.5, value, summary="Queue grows", reason=f"{value} waiting")
+        verdict = Verdict(
+            "QueueGrows",
+            Severity.WARNING,
+            2.5,
+            value,
+            summary="Queue grows",
+            reason=f"{value} waiting",
+            runbook="queue-grows",
+        )
         key = AlertKey("QueueGrows", SeriesKey(entity, "queue_len"))
         return Alert(key, state, started_at, started_at, verdict, ended_at=ended_at, incident="abc")
 

@@ -160,8 +160,8 @@ async def test_incidents_go_to_webhooks_once_per_change(
     make_alert: MakeAlert, fake_notifier: Any, virtual_clock: Clock
 ) -> None:
     hook = fake_notifier(batch_size=1)
-    settings = NotifySettings(external_url="http://aiops:9600/")
-    dispatcher = Dispatcher(settings, webhooks=[hook], clock=virtual_clock)
+    url = "http://aiops:9600/"
+    dispatcher = Dispatcher(NotifySettings(), external_url=url, webhooks=[hook], clock=virtual_clock)
     dispatcher.start()
     alert = make_alert()
     incident = Incident("abc", "Queue grows", alert.severity, START, START, 0.0, (alert.key,))

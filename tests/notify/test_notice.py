@@ -35,7 +35,7 @@ def test_labels_name_the_alert_and_annotations_carry_the_numbers(make_alert: Mak
         "value": "42",
         "score": "2.5",
         "incident": "abc",
-        "runbook_url": "http://books/queuegrows",
+        "runbook_url": "http://books/queue-grows",
     }
     assert (notice.status, notice.ends_at) == ("firing", None)
     assert notice.generator_url == "http://aiops:9600/incidents/abc"

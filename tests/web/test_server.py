@@ -39,6 +39,12 @@ class House:
             raise RuntimeError("secret-in-a-traceback")
         return [{"source": self.label, "health": "up", "lastScrapeDuration": float("nan"), "facts": {"engine": "vllm"}}]
 
+    def incident(self, name: str) -> Record | None:
+        return {**self.incidents()[0], "id": name} if name == "known" else None
+
+    def runbook(self, slug: str) -> str | None:
+        return "# Stuck\n" if slug == "engine-stuck" else None
+
     def signals(self, *, signal: str, entity: str) -> Sequence[Record]:
         return [{"signal": signal or "queue_len", "entity": entity, "value": float("inf")}]
 
@@ -113,6 +119,19 @@ async def test_page_escapes_what_strangers_wrote(client: TestClient) -> None:
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert (await client.get("/static/style.css")).headers["Content-Type"].startswith("text/css")
+
+
+async def test_an_incident_and_a_runbook_have_pages(client: TestClient) -> None:
+    answer = await client.get("/incidents/known")
+    assert answer.status == 200
+    text = await answer.text()
+    assert "&lt;script&gt;" in text
+    assert "<script" not in text
+    assert (await client.get("/incidents/other")).status == 404
+    book = await client.get("/runbooks/engine-stuck")
+    assert (await book.text(), book.content_type) == ("# Stuck\n", "text/markdown")
+    for nasty in ("nothing", "..%2f..%2fREADME", "engine-stuck%00", "engine-stuck.md"):
+        assert (await client.get(f"/runbooks/{nasty}")).status == 404
 
 
 async def test_reload_is_off_until_enabled(house: House) -> None:
