@@ -189,6 +189,7 @@ class Bank:
                     votes={
                         name: float(vote[column]) for name, vote in scores.votes.items() if np.isfinite(vote[column])
                     },
+                    runbook=watch.runbook,
                 ),
             )
 
