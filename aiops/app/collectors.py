@@ -12,8 +12,10 @@ from aiohttp import ClientSession
 from aiops.collect.base import Collector
 from aiops.collect.discovery import Discovery
 from aiops.collect.gpu_model import NvidiaModel
+from aiops.collect.integrity import IntegrityCollector, IntegritySettings
 from aiops.collect.look_around import Sighting, look_around
 from aiops.collect.nvml_watch import Enabled, NvmlCollector, NvmlSettings
+from aiops.collect.probe import ProbeCollector, ProbeSettings
 from aiops.collect.scrape import Scraper
 from aiops.collect.settings import JobSettings, ScrapeSettings, TargetSettings
 from aiops.collect.targets import Found, Target, reconcile
@@ -74,6 +76,14 @@ class Collectors:
             self._add(NvmlCollector(nvml, model, node=node, clock=self._clock), offset_seconds=0.0)
         await self.configure(scrape, folder)
         self._supervisor.spawn("discovery", lambda: every(_LOOK_SECONDS, self._look, clock=self._clock))
+
+    def watch(self, probe: ProbeSettings, integrity: IntegritySettings) -> None:
+        """Begin to ask models and to check their files."""
+        for place, endpoint in enumerate(probe.endpoints):
+            spread = endpoint.interval * place / len(probe.endpoints)
+            self._add(ProbeCollector(endpoint, self._clock), offset_seconds=spread)
+        for model in integrity.models:
+            self._add(IntegrityCollector(model, self._clock), offset_seconds=0.0)
 
     async def configure(self, scrape: ScrapeSettings, folder: Path) -> None:
         """Take other scrape settings; targets that stay equal keep their state."""

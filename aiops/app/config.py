@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from aiops.collect.integrity import IntegritySettings
 from aiops.collect.nvml_watch import NvmlSettings
 from aiops.collect.probe import ProbeSettings
 from aiops.collect.promapi import PrometheusSettings
@@ -42,6 +43,8 @@ class Config(Section):
     """GPUs of this machine, read through the driver."""
     probe: ProbeSettings = ProbeSettings()
     """Small questions to served models: the view of a user."""
+    integrity: IntegritySettings = IntegritySettings()
+    """Files of models, held against their manifests."""
     prometheus: PrometheusSettings = PrometheusSettings()
     """History to learn from at start."""
     signals: NormaliseSettings = NormaliseSettings()
