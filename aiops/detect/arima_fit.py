@@ -26,12 +26,13 @@ from aiops.detect.fitting import Arrays
 ORDERS = (
     (0, 0, 0), (1, 0, 0), (2, 0, 0), (3, 0, 0), (1, 0, 1), (2, 0, 1), (0, 1, 0), (0, 1, 1), (1, 1, 1), (0, 1, 2),
 )  # fmt: skip
-"""Candidates (p, d, q). Higher ones hardly ever win on an hour of metrics and cost as much as the rest."""
+"""Candidates (p, d, q), small on purpose: each costs as much as any other, and an hour of data bears no more."""
 LEAST_POINTS = 30
 LEAST_KNOWN = 0.5
 """Share of the rows since the first known one that must be known; gappier series are left alone."""
-LARGEST_AR, LARGEST_MA = 0.995, 0.98
-"""Largest inverse root that is believed: beyond it a series wants to be differenced, or forgets its start too late."""
+LARGEST_AR, LARGEST_MA = 0.97, 0.98
+"""Largest inverse root that is believed. Closer to 1, a series is better differenced: that costs next to nothing in
+accuracy and needs no mean, which an hour cannot tell; and a moving average forgets its start too late."""
 OUTLIER_SIGMA = 8.0
 MOST_OUTLIERS = 0.05
 MOST_THOROUGH = 16
