@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 
+from aiops.app.boards import generated as dashboards
 from aiops.app.cli import build_parser
 from aiops.app.config import Config, json_schema
 from aiops.app.config_lint import CODES
@@ -94,5 +95,6 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/reference/config.schema.json": lambda: json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
     "docs/reference/signals.md": lambda: signals_page(SIGNALS.values()),
     **rule_pack(),
+    **dashboards(),
     "docs/reference/metrics.md": metrics,
 }
