@@ -88,6 +88,14 @@ def _check_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     )
     config.add_argument("--schema", action="store_true", help="print the JSON Schema of the file, for editors")
     _config_flags(config)
+    model = _command(kinds, "model", "files:model", "Hold the files of a model against a manifest.")
+    model.add_argument("directory", metavar="FOLDER", type=Path, help="folder of the model's files")
+    what = model.add_mutually_exclusive_group(required=True)
+    what.add_argument("--manifest", metavar="FILE", type=Path, help="JSON, YAML or the output of sha256sum")
+    what.add_argument("--write-manifest", metavar="FILE", type=Path, help="describe the files as they are now")
+    model.add_argument(
+        "--rate", metavar="SIZE", default="0", help="most bytes read per second, such as 64MiB; default: no limit"
+    )
 
 
 def _client_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
