@@ -10,6 +10,7 @@ from math import isnan
 
 import numpy as np
 
+from aiops.capacity.curve import fit_curve
 from aiops.capacity.observed import NAN, History
 from aiops.capacity.sizing import Engine
 
@@ -74,12 +75,12 @@ def binding_constraint(
             Limit.THROTTLED, (f"{throttled:.0%} of the GPUs run at reduced clocks",), relieved_by_replicas=False,
             advice="fix cooling or raise the power limit: a new replica would be throttled like the others",
         )  # fmt: skip
-    if gateway_queue >= 1.0 and not waiting and not _full(history, each):
+    if gateway_queue >= 1.0 and not waiting and not _full(history, engine, each):
         return Binding(
             Limit.GATEWAY, (f"{gateway_queue:.0f} requests wait in the gateway, {queue:.0f} in the engines",),
             relieved_by_replicas=False, advice="raise the gateway's concurrency limit; the engines have room",
         )  # fmt: skip
-    uneven = _imbalance(history, each, waiting=waiting)
+    uneven = _imbalance(history, engine, each, waiting=waiting)
     if uneven is not None:
         return uneven
     if waiting:
@@ -87,16 +88,19 @@ def binding_constraint(
     return _unqueued(history, engine, each, kv)
 
 
-def _full(history: History, each: float) -> bool:
+def _full(history: History, engine: Engine | None, each: float) -> bool:
+    """The batch is as large as it can be, or, when nobody says how large, as large as it ever was."""
     slots = history.recent("max_running", _RECENT_SECONDS) / history.recent("ready", _RECENT_SECONDS)
+    if isnan(slots) and engine is not None:
+        slots = engine.slots
     return each >= _FULL * slots
 
 
-def _imbalance(history: History, each: float, *, waiting: bool) -> Binding | None:
+def _imbalance(history: History, engine: Engine | None, each: float, *, waiting: bool) -> Binding | None:
     """One replica far fuller than the mean while others have room."""
     busiest, idle = history.recent("busiest", _RECENT_SECONDS), history.recent("idle", _RECENT_SECONDS)
     mean = each + history.recent("queue_len", _RECENT_SECONDS) / history.recent("ready", _RECENT_SECONDS)
-    if not waiting or not busiest >= _UNEVEN * max(mean, 1.0) or (_full(history, each) and not idle >= 1.0):
+    if not waiting or not busiest >= _UNEVEN * max(mean, 1.0) or (_full(history, engine, each) and not idle >= 1.0):
         return None
     return Binding(
         Limit.IMBALANCE, (f"the fullest replica holds {busiest:.0f} requests, the mean {mean:.1f}",),
@@ -115,8 +119,8 @@ def _queued(history: History, engine: Engine | None, queue: float, each: float, 
         return Binding(
             Limit.KV, tuple(evidence), advice="more KV: fewer weights per GPU, FP8 KV cache, shorter max_model_len"
         )
-    knee = _knee(engine)
-    if _full(history, each):
+    knee = _knee(history, engine)
+    if _full(history, engine, each):
         # Past the knee a longer batch only makes each token slower.
         more = (
             "" if each >= knee else f"raise max_num_seqs: up to about {knee:.0f} a longer batch gives more throughput"
@@ -133,7 +137,7 @@ def _queued(history: History, engine: Engine | None, queue: float, each: float, 
 
 def _unqueued(history: History, engine: Engine | None, each: float, kv: float) -> Binding:
     """Nobody waits: what comes next, if anything is near."""
-    knee = _knee(engine)
+    knee = _knee(history, engine)
     if kv >= _KV_HIGH:
         return Binding(Limit.KV, (f"KV cache at {kv:.0%}",), advice="more KV before requests are preempted")
     if each >= 2.0 * knee:
@@ -145,11 +149,15 @@ def _unqueued(history: History, engine: Engine | None, each: float, kv: float) -
     return Binding(Limit.NONE)
 
 
-def _knee(engine: Engine | None) -> float:
-    """Batch at which three quarters of the throughput that can ever be reached are reached: 3·base / slope."""
-    if engine is None or engine.slope_seconds <= 0.0:
+def _knee(history: History, engine: Engine | None) -> float:
+    """Batch beyond which more requests add latency only; infinite when throughput was never seen to level off."""
+    if engine is None:
         return float("inf")
-    return 3.0 * engine.base_seconds / engine.slope_seconds
+    ready, running = history.column("ready"), history.column("running")
+    tokens = history.column("tokens_out") if engine.units != 1.0 else history.column("finished")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fitted = fit_curve(running / ready, running / tokens)
+    return float("inf") if fitted is None or isnan(fitted.knee) else fitted.knee
 
 
 def _prefill_share(history: History) -> float:

@@ -14,7 +14,7 @@ from math import ceil, isnan
 import numpy as np
 
 from aiops.capacity.constraint import Binding, Limit, binding_constraint
-from aiops.capacity.forecast import Floats, Forecast, forecast
+from aiops.capacity.forecast import Forecast, forecast
 from aiops.capacity.observed import NAN, History
 from aiops.capacity.queueing import mmc
 from aiops.capacity.settings import CapacitySettings, PoolLimits
@@ -151,7 +151,7 @@ def recommend(
     if isinstance(engine, str):
         return _without(base, engine, binding_constraint(history, None, **sides))
     binding = binding_constraint(history, engine, **sides)
-    error = judge(engine, history, load, slo_seconds=limits.wait_slo)
+    engine, error = judge(engine, history, load, slo_seconds=limits.wait_slo)
     step = history.step_seconds
     first = ceil(situation.lead_seconds / step)
     ahead = forecast(load, first + max(first, ceil(60.0 / step)), first=first, period=round(_DAY_SECONDS / step))
@@ -162,7 +162,7 @@ def recommend(
         text = f"the model misses the waits of the last hour by a factor of {error:.1f}; {limit}"
         return _without(base, text, binding, error)
     seen = _Look(history, situation, engine, ahead, settings, limits)
-    return seen.advice(base, binding, error, load, memory)
+    return seen.advice(base, binding, error, memory)
 
 
 def _silence(history: History, situation: Situation, settings: CapacitySettings) -> str:
@@ -197,9 +197,7 @@ class _Look:
     settings: CapacitySettings
     limits: PoolLimits
 
-    def advice(
-        self, base: Recommendation, binding: Binding, error: float, load: Floats, memory: Memory
-    ) -> Recommendation:
+    def advice(self, base: Recommendation, binding: Binding, error: float, memory: Memory) -> Recommendation:
         """Look ahead, choose, and keep within the limits."""
         seen = self._outlook()
         chance = dict(zip(seen.replicas, seen.probability.tolist(), strict=True))
@@ -211,7 +209,7 @@ class _Look:
             base.at, base.replicas, base.ready, desired, why, tuple(held), binding,
             probability=chance.get(desired, NAN), probability_now=chance.get(self.situation.replicas, NAN),
             curve=tuple(CurvePoint(*point) for point in points), ahead=self._stages(seen),
-            floor=self._floor(load), error_ratio=error, method=self.ahead.method,
+            floor=self._floor(), error_ratio=error, method=self.ahead.method,
             load_now=float(self.ahead.path[0]), load_high=float(self.ahead.band(0.9).max()),
             lead_seconds=self.situation.lead_seconds, assumed=self.engine.assumed,
         )  # fmt: skip
@@ -255,7 +253,12 @@ class _Look:
                 return count, f"{share:.1%} of requests wait at most {self.limits.wait_slo:g} s with {count}"
         best = max(chance.values())
         count = min(count for count, share in chance.items() if share >= best - _NEARLY_BEST)
-        return count, f"no number of replicas keeps the promise in time; with {count} {best:.1%} of requests do"
+        # All are near 0 behind a long queue, and then the least is no answer: work the queue off within the horizon.
+        horizon = len(self.ahead.path) * self.history.step_seconds
+        work = float(self.ahead.band(0.9).mean()) + self._newest("queue_len") / horizon
+        count = min(max(count, now, ceil(work / self.engine.capacity)), self.limits.ceiling)
+        share = chance.get(count, best)
+        return count, f"no number of replicas keeps the promise in time; with {count} {share:.1%} of requests do"
 
     def _limited(self, wish: int, memory: Memory) -> tuple[int, list[str]]:
         """Apply doubts, confirmation, stabilisation, tolerance, steps and bounds, in this order."""
@@ -304,17 +307,14 @@ class _Look:
                 answer.append((60.0 * stage, min(enough, default=seen.replicas[-1])))
         return tuple(answer)
 
-    def _floor(self, load: Floats) -> float:
-        """Least number by M/M/c over all slots, for the mean load of the last ten minutes."""
-        recent = load[-max(1, round(600.0 / self.history.step_seconds)) :]
-        rate = float(np.nanmean(recent)) if not np.isnan(recent).all() else NAN
+    def _floor(self) -> float:
+        """Least number by M/M/c over all slots, for the mean of the load ahead."""
+        rate = float(self.ahead.path.mean())
         slots = max(1, round(self.engine.slots))
-        service = slots / self.engine.capacity
-        if isnan(rate):
-            return NAN
-        if rate == 0.0:
+        if rate <= 0.0:
             return float(self.limits.min_replicas)
         for count in range(max(1, ceil(rate / self.engine.capacity)), self.limits.ceiling + 1):
-            if mmc(count * slots, rate, service).tail(self.limits.wait_slo) <= 1.0 - self.limits.slo_target:
+            waiting = mmc(count * slots, rate, slots / self.engine.capacity)
+            if waiting.tail(self.limits.wait_slo) <= 1.0 - self.limits.slo_target:
                 return float(count)
         return float(self.limits.ceiling)

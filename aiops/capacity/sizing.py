@@ -12,7 +12,7 @@ described roughly. The back-test (:func:`judge`) measures all of that on the poo
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, exp, isnan, log
 
 import numpy as np
@@ -26,7 +26,10 @@ Counts = NDArray[np.int64]
 _BINS = 8
 _SPREAD = 2.0  # the fullest batch seen must be this much fuller than the emptiest for a slope to mean something
 _KV_FULL = 0.95
+_GOOD = 1.3
+_SHRUNK = np.array([1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 1.2])
 _TRAILING_SECONDS = 120.0
+_DRAWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +131,16 @@ def _line(batch: Floats, pace: Floats) -> tuple[float, float, str]:
 
 def _slots(history: History, fullest: float) -> tuple[float, str]:
     """Requests that fit into one replica and what says so."""
-    ready = history.column("ready")
+    ready, running = history.column("ready"), history.column("running")
     with np.errstate(divide="ignore", invalid="ignore"):
+        batch = running / ready
         slots = _median(history.column("max_running") / ready)
-        each = history.column("kv_use") / (history.column("running") / ready)
-    busy = history.column("running") >= 2.0 * ready
-    share = _median(each[busy])
+        each = history.column("kv_use") / batch
+    share = _median(each[batch >= 2.0])
     by_kv = _KV_FULL / share if share > 0.0 else NAN
-    if isnan(slots) and isnan(by_kv):
-        return max(1.0, fullest), "seen"
-    if isnan(slots) or by_kv < slots:
-        return max(1.0, by_kv), "kv"
-    return max(1.0, slots), "slots"
+    known = [(limit, name) for limit, name in ((slots, "slots"), (by_kv, "kv")) if not isnan(limit)]
+    limit, bound = min(known, default=(fullest, "seen"))
+    return max(1.0, limit), bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,7 @@ def outlook(
     from_seconds
         For each candidate the time from which requests count: before it nothing can be done about them.
     """
-    cells = max(1, ceil(step_seconds / min(3.0, max(0.25, engine.base_seconds * engine.units / 2.0))))
+    cells = _cells(engine, step_seconds)
     cell = step_seconds / cells
     arriving = _arrivals(futures * step_seconds, cells, rng)  # [cells in all, draws]
     times: Floats = np.arange(len(arriving), dtype=np.float64) * cell
@@ -233,52 +234,80 @@ def outlook(
     return Outlook(tuple(candidates), share, by_stage)
 
 
-def waits_over(engine: Engine, load: Floats, replicas: Floats, *, step_seconds: float, seed: int) -> Floats:
-    """Mean wait per interval that the model sees for a load and replicas that were: float64 [n], NaN without arrivals.
+def waits_over(engine: Engine, load: Floats, replicas: Floats, slots: Floats, *, step_seconds: float) -> Floats:
+    """Mean wait per interval that the model sees for a load and replicas that were.
 
-    Starts empty; unknown load counts as none, and its interval stays unknown.
+    Parameters
+    ----------
+    slots
+        float64 [k]: sizes of the batch to try instead of the engine's own.
+
+    Returns
+    -------
+    float64 [k, n], NaN where nothing arrived. Starts empty; unknown load counts as none and stays unknown.
     """
-    rng = np.random.default_rng(seed)
-    cells = max(1, ceil(step_seconds / min(3.0, max(0.25, engine.base_seconds * engine.units / 2.0))))
-    cell = step_seconds / cells
-    draws = 8
-    arriving = _arrivals(np.tile(np.nan_to_num(load) * step_seconds, (draws, 1)), cells, rng)
+    rng = np.random.default_rng(0)
+    cells = _cells(engine, step_seconds)
+    arriving = _arrivals(np.tile(np.nan_to_num(load) * step_seconds, (_DRAWS, 1)), cells, rng)
     count = np.repeat(np.maximum(1.0, np.nan_to_num(replicas, nan=1.0)), cells)
-    inside = np.zeros(draws)
-    waited, came_all = np.zeros(len(load)), np.zeros(len(load))
+    limit = slots[:, np.newaxis]
+    best = engine.rate(limit)
+    inside = np.zeros((len(slots), _DRAWS))
+    waited, came_all = np.zeros((len(slots), len(load))), np.zeros(len(load))
     for place, came in enumerate(arriving):
         servers = count[place]
-        queue = np.maximum(0.0, inside + came / 2.0 - servers * engine.slots)
-        waited[place // cells] += float((came * queue).sum()) / (servers * engine.capacity)
+        found = inside + came / 2.0
+        queue = np.maximum(0.0, found - servers * limit)
+        waited[:, place // cells] += (came * queue / (servers * best)).sum(axis=1)
         came_all[place // cells] += float(came.sum())
-        leaving = servers * engine.rate(np.minimum((inside + came / 2.0) / servers, engine.slots)) * cell
+        leaving = servers * engine.rate(np.minimum(found / servers, limit)) * step_seconds / cells
         inside = np.maximum(0.0, inside + came - rng.poisson(leaving))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(np.isnan(load) | (came_all == 0.0), np.nan, waited / came_all)
 
 
-def judge(engine: Engine, history: History, load: Floats, *, slo_seconds: float, seconds: float = 3600.0) -> float:
-    """Factor ≥ 1 by which the model misses the observed wait over the last hour, in quarters; NaN = not observable.
+def judge(
+    engine: Engine, history: History, load: Floats, *, slo_seconds: float, seconds: float = 3600.0
+) -> tuple[Engine, float]:
+    """Hold the model against the waits of the last hour, in quarters; let it learn its batch size from them.
 
-    Both sides get a tenth of the promise added: whether nobody waits 1 ms or 10 ms decides nothing.
+    Long prompts that block the head of the queue, or replicas that are filled unevenly, make waits begin before the
+    batch is full. If the engine as it is misses by more than 1.3, the batch size that explains the waits best is taken.
+
+    Returns
+    -------
+    The engine, and the factor ≥ 1 by which it misses; NaN = not observable. Both sides get a tenth of the promise
+    added first: whether nobody waits 1 ms or 10 ms decides nothing.
     """
     rows = min(len(history), round(seconds / history.step_seconds))
     if rows < 12:
-        return NAN
-    wait, rate = observed_wait(history)
-    wait, rate = wait[-rows:], rate[-rows:]
+        return engine, NAN
+    wait, rate = (part[-rows:] for part in observed_wait(history))
+    tried = engine.slots * _SHRUNK
     modelled = waits_over(
-        engine, load[-rows:], history.column("ready")[-rows:], step_seconds=history.step_seconds, seed=0
+        engine, load[-rows:], history.column("ready")[-rows:], tried, step_seconds=history.step_seconds
     )
+    factors = [_factor(one, wait, rate, slo_seconds / 10.0) for one in modelled]
+    if isnan(factors[0]) or factors[0] <= _GOOD:
+        return engine, factors[0]
+    best = int(np.argmin(factors))
+    return replace(engine, slots=max(1.0, float(tried[best]))), factors[best]
+
+
+def _factor(modelled: Floats, wait: Floats, rate: Floats, floor: float) -> float:
+    """Geometric mean over quarters of the factor between modelled and observed mean wait."""
     errors = []
-    for part in np.array_split(np.arange(rows), 4):
+    for part in np.array_split(np.arange(len(wait)), 4):
         known = part[~np.isnan(wait[part]) & ~np.isnan(modelled[part]) & (rate[part] > 0.0)]
-        if not len(known):
-            continue
-        weight = rate[known] / rate[known].sum()
-        floor = slo_seconds / 10.0
-        errors.append(abs(log((float(weight @ modelled[known]) + floor) / (float(weight @ wait[known]) + floor))))
+        if len(known):
+            weight = rate[known] / rate[known].sum()
+            errors.append(abs(log((float(weight @ modelled[known]) + floor) / (float(weight @ wait[known]) + floor))))
     return exp(float(np.mean(errors))) if errors else NAN
+
+
+def _cells(engine: Engine, step_seconds: float) -> int:
+    """Parts of an interval, each short against the stay of a request."""
+    return max(1, ceil(step_seconds / min(3.0, max(0.25, engine.base_seconds * engine.units / 2.0))))
 
 
 def observed_wait(history: History) -> tuple[Floats, Floats]:
