@@ -135,17 +135,20 @@ async def read_capped(
         When the gzip stream is damaged or breaks off.
     """
     shown = shown or public_url(str(response.url))
-    body, whole = await _read_prefix(response, limit_bytes, shown, hear)
+    pieces, whole = await _read_prefix(response, limit_bytes, shown, hear)
     if not whole:
         response.close()  # reading on to reuse the connection would be what the peer hopes for
         raise BodyTooLarge(f"{shown} sent more than {limit_bytes} bytes (decoded)")
-    return body
+    return b"".join(pieces)
 
 
 async def _read_prefix(
     response: ClientResponse, limit_bytes: int, shown: str, hear: Hear | None = None
-) -> tuple[bytes, bool]:
-    """First ``limit_bytes`` of the decoded body, and whether that is all of it."""
+) -> tuple[list[bytes], bool]:
+    """First ``limit_bytes`` of the decoded body in pieces, and whether that is all of it.
+
+    Not joined here: a body that is too large would take its memory twice, only to be thrown away.
+    """
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in _PLAIN_ENCODINGS:
         raise Permanent(f"{shown} sent encoding {encoding[:40]!r}, expected gzip or none")
@@ -156,20 +159,20 @@ async def _read_prefix(
         async for packed in response.content.iter_chunked(CHUNK_BYTES):
             wire_bytes += len(packed)
             if wire_bytes > limit_bytes + CHUNK_BYTES:  # endless gzip that unpacks to nothing
-                return b"".join(pieces), False
+                return pieces, False
             for piece in inflater.unpack(packed) if inflater else (packed,):
                 pieces.append(piece[: limit_bytes - size])
                 size += len(piece)
                 if size > limit_bytes:
-                    return b"".join(pieces), False
+                    return pieces, False
                 if hear is not None and hear(piece):
                     response.close()  # the peer may go on for as long as it likes
-                    return b"".join(pieces), True
+                    return pieces, True
         if inflater:
             inflater.finish()
     except zlib.error as error:
         raise Temporary(f"{shown} sent a damaged gzip body: {error}") from error
-    return b"".join(pieces), True
+    return pieces, True
 
 
 class HttpClient:
@@ -317,7 +320,8 @@ async def _answer(response: ClientResponse, limit_bytes: int, shown: str, hear: 
         body = await read_capped(response, limit_bytes, shown=shown, hear=hear)
         return Answer(shown, response.status, response.headers, body)
     try:
-        body, _ = await _read_prefix(response, min(limit_bytes, ERROR_BODY_BYTES), shown)
+        pieces, _ = await _read_prefix(response, min(limit_bytes, ERROR_BODY_BYTES), shown)
+        body = b"".join(pieces)
     except (Failure, ClientPayloadError):  # the status says more than a damaged body
         body = b""
     return Answer(shown, response.status, response.headers, body)

@@ -37,7 +37,8 @@ def library_rows(text: str, content_type: str) -> list[Row]:
             name = sample.name
             if content_type == TEXT and family.type == "counter" and name not in names:
                 name = name.removesuffix("_total")
-            stamp = math.nan if sample.timestamp is None else float(sample.timestamp)
+            # The library adds nanoseconds to seconds, which rounds once more than reading the number does.
+            stamp = math.nan if sample.timestamp is None else round(float(sample.timestamp), 6)
             found.append((name, tuple(sorted(sample.labels.items())), kind, float(sample.value), stamp))
     return found
 
