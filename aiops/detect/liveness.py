@@ -28,6 +28,9 @@ STALE_SECONDS = 60.0
 """An answer that is the same for both of these, while requests run, is frozen."""
 NVML = "nvml"
 """Kind of the source whose silence is the driver's."""
+OWN_VERDICT = frozenset({"probe", "files"})
+"""Kinds of sources that say by a signal of their own what is wrong (``probe_up``, ``files_intact``): a rule watches
+it, and a second alert about the same failure would only be noise."""
 
 _OF_MARK = {
     MarkKind.GPU_LOST: Judgement.GPU_LOST,
@@ -108,7 +111,9 @@ class Liveness:
         if key.rule == self._name(Judgement.SOURCE_STALE):
             return any(_may_be_stale(status) for status in of_it)
         # Not asked yet, or failed once: neither down nor back. After a restart that must not resolve anything.
-        return any(key.rule == self._name(_silence(status)) and _settled(status) for status in of_it)
+        return any(
+            key.rule == self._name(_silence(status)) and _may_be_down(status) and _settled(status) for status in of_it
+        )
 
     def _name(self, judgement: Judgement) -> str:
         rule = self._rules.get(judgement)
@@ -190,6 +195,8 @@ def _silence(status: SourceStatus) -> Judgement:
 
 def _may_be_down(status: SourceStatus) -> bool:
     """A machine that never had a GPU has no driver to lose."""
+    if status.kind in OWN_VERDICT:
+        return False
     return status.kind != NVML or status.last_success > 0 or status.failures >= DOWN_FAILURES
 
 
@@ -203,7 +210,9 @@ def _may_be_stale(status: SourceStatus) -> bool:
 
 
 def _verdict(rule: Rule, reason: str) -> Verdict:
-    return Verdict(rule.name, rule.severity, score=1.0, value=0.0, summary=rule.summary, reason=reason, runbook=rule.runbook)
+    return Verdict(
+        rule.name, rule.severity, score=1.0, value=0.0, summary=rule.summary, reason=reason, runbook=rule.runbook
+    )
 
 
 def _said(error: str) -> str:

@@ -15,12 +15,14 @@ from aiohttp.test_utils import TestServer
 
 from aiops.app.config import Config
 from aiops.app.daemon import Daemon
+from aiops.collect import integrity, probe
 from aiops.collect.integrity import IntegritySettings, ModelFilesSettings
 from aiops.collect.manifest import write_manifest
 from aiops.collect.nvml_watch import Enabled, NvmlSettings
 from aiops.collect.probe import EndpointSettings, ProbeSettings
 from aiops.collect.promapi import PrometheusSettings
 from aiops.collect.settings import JobSettings, ScrapeSettings, TargetSettings
+from aiops.detect.liveness import OWN_VERDICT
 from aiops.lab.engine import Engine
 from aiops.lab.page import vllm_page
 from aiops.store.settings import StoreSettings
@@ -29,8 +31,11 @@ from aiops.web.settings import WebSettings
 STEP = 0.2
 
 
+SAID = ["red, green"]
+
+
 async def answer(request: web.Request) -> web.Response:
-    chunk = json.dumps({"choices": [{"delta": {"content": "red, green"}, "finish_reason": "stop"}]})
+    chunk = json.dumps({"choices": [{"delta": {"content": SAID[-1]}, "finish_reason": "stop"}]})
     return web.Response(text=f"data: {chunk}\n\ndata: [DONE]\n\n", content_type="text/event-stream")
 
 
@@ -80,6 +85,10 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
         await task
 
 
+def test_kinds_are_those_that_detection_knows() -> None:
+    assert {probe.KIND, integrity.KIND} == OWN_VERDICT
+
+
 async def until(done: Callable[[], object], what: str) -> None:
     deadline = time.monotonic() + 20
     while not done():
@@ -109,6 +118,12 @@ async def test_probe_and_files_reach_the_window_and_the_alerts(
                 "the damaged file is alerted",
             )
             assert not [key for key in machine.alerts if key.series.signal == "probe_up"]
+            monkeypatch.setattr(f"{__name__}.SAID", ["!" * 16])
+            await until(
+                lambda: [key for key, alert in machine.alerts.items() if alert.active and key.rule == "ProbeFailed"],
+                "nonsense is alerted",
+            )
+            assert not [key for key in machine.alerts if key.rule == "TargetDown"], "one failure, one alert"
             await until(lambda: "no history to learn from" in caplog.messages, "the missing Prometheus is told")
             ticks = daemon.beat.ticks
             await until(lambda: daemon.beat.ticks > ticks + 3, "the ticks go on")

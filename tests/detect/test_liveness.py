@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aiops.detect.base import AlertKey, Verdict, Window
-from aiops.detect.liveness import Liveness
+from aiops.detect.liveness import OWN_VERDICT, Liveness
 from aiops.detect.rules import RuleBook
 from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey, SourceStatus
 
@@ -97,6 +97,13 @@ def test_a_jump_of_the_wall_clock_makes_nobody_dead(scene: Scene) -> None:
 
 def test_a_source_that_never_answered_is_gone(scene: Scene) -> None:
     assert [bool(scene.tick()) for _ in range(4)] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("kind", sorted(OWN_VERDICT))
+def test_a_source_that_judges_by_a_signal_is_not_judged_twice(scene: Scene, kind: str) -> None:
+    scene.status = replace(scene.status, kind=kind)
+    assert not any(scene.tick(scene.fails()) for _ in range(5))
+    assert not scene.known("TargetDown")
 
 
 def test_a_source_that_left_is_unknown(scene: Scene) -> None:
