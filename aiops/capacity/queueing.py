@@ -64,6 +64,8 @@ class Waiting:
         """P(wait > seconds); NaN at rho ≥ 1, where it depends on how long the overload has lasted."""
         if self.rho >= 1.0:
             return NAN
+        if not self.probability:
+            return 0.0
         return self.probability * math.exp(-self.decay_per_second * seconds)
 
     def quantile(self, share: float) -> float:
