@@ -36,7 +36,7 @@ FACTOR = 27
 ROWS = 28
 UNKNOWN_VARIANCE = 1e6
 """Of a level of which nothing is known: statsmodels' default for approximate diffuse starts."""
-_SETTLED_BELOW = 1e-9
+_SETTLED_BELOW = 1e-7
 _STATES = 4
 _BLOCK = 1024
 """Columns filtered at a time: their covariances stay in the cache, which makes it some five times faster."""
