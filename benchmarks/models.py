@@ -14,7 +14,9 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -74,7 +76,7 @@ def arima(series: int, missing: float, ticks: int = 60) -> float:
         detector.score(now)
         detector.learn(now, quiet)
 
-    return statistics.median(cpu(lambda n=n: tick(n)) for n in range(1, ticks)) / series * 1e9
+    return statistics.median(cpu(partial(tick, number)) for number in range(1, ticks)) / series * 1e9
 
 
 def forest(rows: int, features: int = 12) -> dict[str, float]:
@@ -97,7 +99,7 @@ def fit(series: int) -> float:
     values = np.zeros((ROWS, series))
     for row in range(1, ROWS):
         values[row] = np.linspace(0, 1, series) * values[row - 1] + rng.standard_normal(series)
-    request = {
+    request: dict[str, Any] = {
         "values": values.astype(np.float32), "columns": np.arange(series), "generation": np.ones(series, np.int64),
         "now": np.float64(0), "step_seconds": np.float64(STEP_SECONDS), "thorough": np.zeros(series, np.bool_),
     }  # fmt: skip
