@@ -12,7 +12,7 @@ from aiops.render.grafana_boards import boards as all_boards
 @cache
 def boards() -> tuple[Board, ...]:
     """All boards."""
-    return all_boards(pack().objectives, engine_profiles())
+    return all_boards(pack(), engine_profiles())
 
 
 def generated() -> Mapping[str, Callable[[], str]]:

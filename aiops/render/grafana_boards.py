@@ -1,22 +1,30 @@
-"""All boards of the pack, by name of their file."""
+"""All boards of the pack."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from aiops.render.grafana import Board
+from aiops.render.grafana_capacity import capacity
+from aiops.render.grafana_engines import engine
 from aiops.render.grafana_fleet import fleet
+from aiops.render.grafana_gpus import gpus
+from aiops.render.grafana_incidents import incidents
 from aiops.render.grafana_itself import itself
-from aiops.render.rules_pack import Objective
-from aiops.signals.profile import Profile
+from aiops.render.grafana_latency import latency
+from aiops.render.rules_pack import Pack
+from aiops.signals.profile import Family, Profile
 
 
-def boards(objectives: Sequence[Objective], profiles: Iterable[Profile]) -> tuple[Board, ...]:
+def boards(pack: Pack, profiles: Iterable[Profile]) -> tuple[Board, ...]:
     """Every board.
 
     Parameters
     ----------
-    objectives
-        Promises of the rule pack, for the first row of the overview.
+    pack
+        Its promises stand in the first row of the overview; its patterns tell counters without ``_total``.
     profiles
         Engines, gateways and GPU exporters get a board each.
     """
-    return (fleet(objectives), itself())
+    known = sorted(profiles, key=lambda profile: profile.name)
+    shown = [profile for profile in known if profile.family in (Family.ENGINE, Family.GATEWAY, Family.GPU)]
+    general = (fleet(pack.objectives), latency(), gpus(), incidents(), capacity(), itself())
+    return (*general, *(engine(profile, pack.bare_counters) for profile in shown))
