@@ -66,7 +66,7 @@ def arima(series: int, missing: float, ticks: int = 60) -> float:
         return Window(tick * STEP_SECONDS, STEP_SECONDS, values[: tick + 1], keys, generation)
 
     detector.accept(window(0), {
-        "columns": np.arange(series), "generation": generation, "now": np.float64(0), "model": model,
+        "columns": np.arange(series), "generation": generation, "now": np.asarray(0.0), "model": model,
         "fitted": np.ones(series, np.bool_), "variance": np.ones(series), "points": np.full(series, 720),
     })  # fmt: skip
     quiet = np.ones(series, np.bool_)
