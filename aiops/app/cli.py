@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     _client_commands(commands)
     _metrics_commands(commands)
     _plan_commands(commands)
+    _score_commands(commands)
     _own_commands(commands)
     return parser
 
@@ -107,11 +108,27 @@ def _client_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
         parser = _command(commands, name, f"client:{name}", purpose)
         _url_flags(parser)
         _output_flags(parser)
+    _advice_commands(commands)
     health = _command(
         commands, "healthcheck", "client:healthcheck", "Ask the daemon whether it is healthy; exit 1 when not."
     )
     _url_flags(health)
     health.add_argument("--ready", action="store_true", help="ask whether it can serve, not only whether it lives")
+
+
+def _advice_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    for name, purpose in (
+        ("recommend", "Say how many replicas each pool should have, with what chance, and why; exit 1 without advice."),
+        ("waste", "Say which replicas were paid for and not needed."),
+    ):
+        parser = _command(commands, name, f"recommend:{name}", purpose)
+        parser.add_argument("pool", nargs="?", metavar="POOL", help="only this pool, as POOL or POOL/MODEL")
+        _url_flags(parser)
+        _output_flags(parser)
+        if name == "recommend":
+            parser.add_argument("--watch", action="store_true", help="ask again and again")
+            parser.add_argument("--every", metavar="SECONDS", type=_positive, default=30.0,
+                                help="with --watch: time between two questions")  # fmt: skip
 
 
 def _metrics_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
@@ -142,6 +159,21 @@ def _plan_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
         help="see the trace only as scrapes this far apart would; 0 sees every request")  # fmt: skip
     add("--seed", type=int, default=1, metavar="N", help="the same number gives the same answer")
     _output_flags(plan)
+
+
+def _score_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    score = _command(
+        commands, "score", "score:score", "Score recordings row by row, as the rows came; 1.0 is the alert threshold."
+    )
+    add = score.add_argument
+    add("files", nargs="+", type=Path, metavar="FILE",
+        help="CSV with timestamp,value[,value…], epoch seconds or ISO 8601, also gzipped; a column label is ignored")  # fmt: skip
+    add("--out", type=Path, required=True, metavar="DIR", help="where FILE's scores go, as timestamp,score")
+    add("--interval", type=_positive, default=None, metavar="SECONDS",
+        help="time between rows; default: as between the first rows")  # fmt: skip
+    add("--budget", type=_positive_number, default=1.0, metavar="P", help="false alerts per series and week at 1.0")
+    add("--jobs", type=_count, default=1, metavar="N", help="files scored at the same time")
+    add("--votes", action="store_true", help="one more column per detector")
 
 
 def _own_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
@@ -190,6 +222,13 @@ def _output_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Output, choices=tuple(Output), default=Output.TABLE,
                         metavar="table|wide|json|yaml", help="form of the data; wide cuts nothing")  # fmt: skip
     parser.add_argument("--no-headers", dest="headers", action="store_false", help="print tables without column names")
+
+
+def _positive_number(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
 
 
 def _positive(text: str) -> float:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from aiops.capacity.settings import CapacitySettings
 from aiops.collect.integrity import IntegritySettings
 from aiops.collect.nvml_watch import NvmlSettings
 from aiops.collect.probe import ProbeSettings
@@ -55,6 +56,8 @@ class Config(Section):
     """From signals to scores."""
     incidents: IncidentSettings = IncidentSettings()
     """From scores to alerts to incidents."""
+    capacity: CapacitySettings = CapacitySettings()
+    """From queues to replica advice."""
     notify: NotifySettings = NotifySettings()
     """Who is told."""
     web: WebSettings = WebSettings()

@@ -12,6 +12,7 @@ from aiohttp import ClientSession
 from aiops import __version__
 from aiops.app import presets
 from aiops.app.assembly import build_bank, build_pipeline, load_gpu_model
+from aiops.app.capacity import Capacity
 from aiops.app.collectors import Collectors
 from aiops.app.config import Config
 from aiops.app.config_load import ConfigError
@@ -50,6 +51,7 @@ class Daemon:
         self.pipeline = build_pipeline(config)
         self.state = State(config, clock)
         self.fits = Fits(self.pipeline, config.detect.fit, clock=clock)
+        self.capacity = Capacity(config.capacity, clock)
         self.supervisor = Supervisor()
         self.collectors = Collectors(presets.engine_profiles(), config.signals, supervisor=self.supervisor, clock=clock)
         self.dispatcher: Dispatcher | None = None
@@ -93,7 +95,7 @@ class Daemon:
 
     async def _start(self) -> None:
         await self.server.start()
-        await asyncio.to_thread(self.state.open, self.pipeline)
+        await asyncio.to_thread(self.state.open, self.pipeline, self.capacity)
         self._session = open_session()
         self._begin_to_tell(self.config)
         await self.collectors.start(self.config.scrape, self.config.nvml, load_gpu_model(), self._folder())
@@ -103,6 +105,8 @@ class Daemon:
         self._last_tick = self.clock.monotonic()
         self._every("tick", self.config.interval, self.tick, self.beat)
         self._every("snapshot", self.config.store.snapshot_interval, self._save)
+        if self.config.capacity.enabled:
+            self._every("capacity", self.config.capacity.interval, self._advise)
         if self.fits.possible():
             self._every("fits", self.config.detect.fit.interval, self.fits.round)
         _LOG.info("started", extra={"version": __version__, "url": self.config.web.base_url})
@@ -155,8 +159,11 @@ class Daemon:
         self.tick_seconds = self.clock.monotonic() - began
         self.tick_seconds_total += self.tick_seconds
 
+    async def _advise(self) -> None:
+        self.state.note(await self.capacity.step(self.pipeline.ring))
+
     async def _save(self) -> None:
-        await self.state.save(self.pipeline)
+        await self.state.save(self.pipeline, self.capacity)
 
     async def reload(self) -> None:
         """Read the configuration again. A bad one changes nothing and is reported.
@@ -194,6 +201,7 @@ class Daemon:
         if config.notify != self.config.notify and self.dispatcher is not None:
             await self.dispatcher.stop()
             self._begin_to_tell(config)
+        self.capacity.configure(config.capacity)
         if config.scrape != self.config.scrape:
             await self.collectors.configure(config.scrape, self._folder())
         log.configure(config.log.level, config.log.format)

@@ -89,6 +89,14 @@ class DaemonSource:
     def _letterhead(self) -> Letterhead:
         return letterhead_of(self._daemon.config.notify, self._daemon.config.web.base_url)
 
+    def recommendations(self) -> Sequence[Record]:
+        """Advice on every pool."""
+        return self._daemon.capacity.records()
+
+    def recommendation(self, pool: str) -> tuple[Record | None, str]:
+        """Advice on one pool, and why its number must not be used."""
+        return self._daemon.capacity.record(pool)
+
     def status(self) -> Record:
         """Version, load, limits and health of the parts."""
         daemon = self._daemon
@@ -132,6 +140,7 @@ class DaemonSource:
                 daemon.pipeline.machine.alerts.values(), daemon.pipeline.grouping.incidents.values()
             ),
             telemetry.receiver_families(receivers),
+            daemon.capacity.families(),
             telemetry.signal_families(self._fresh()),
         )
 

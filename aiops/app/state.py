@@ -3,21 +3,25 @@
 import asyncio
 import fcntl
 import logging
+from collections.abc import Sequence
 from typing import IO
 
 from aiops.app.assembly import bank_signature
+from aiops.app.capacity import Capacity
 from aiops.app.config import Config
 from aiops.app.pipeline import Outcome, Pipeline
 from aiops.incidents.alert import Incident
 from aiops.kit.clock import Clock
 from aiops.kit.log import OnChange
 from aiops.kit.retry import Temporary
+from aiops.signals.types import Mark
 from aiops.store import snapshot
 from aiops.store.journal import Journal, JournalHealth
 from aiops.store.view import ArchiveView
 
 _LOG = logging.getLogger("aiops.app.state")
 _BANK = "bank"
+_CAPACITY = "capacity"
 
 
 class StateInUse(OSError):
@@ -60,7 +64,7 @@ class State:
             raise StateInUse(f"another aiops uses {where}; give this one its own --storage.path") from None
         self._lock = lock
 
-    def open(self, pipeline: Pipeline) -> None:
+    def open(self, pipeline: Pipeline, capacity: Capacity | None = None) -> None:
         """Bring the pipeline back to where it was. Blocks for the disk; damage costs a warm-up, never the start.
 
         Raises
@@ -82,6 +86,12 @@ class State:
                     self.restored = True
                 except ValueError as error:  # written by another version
                     _LOG.warning("what was learnt is not usable: %s", error)
+            past = snapshot.state_for(loaded.snapshot, _CAPACITY, _CAPACITY, pipeline.ring)
+            if capacity is not None and past is not None:
+                try:
+                    capacity.restore(past)
+                except (ValueError, KeyError, TypeError) as error:
+                    _LOG.warning("histories of pools are not usable: %s", error)
             self.snapshot_at = loaded.snapshot.saved_at
         alerts = self._view.load_alerts()
         pipeline.machine.restore(alerts, self._clock.now())
@@ -97,9 +107,16 @@ class State:
         """Queue what a tick decided."""
         self._journal.save(transitions=outcome.transitions, incidents=outcome.incidents, marks=outcome.marks)
 
-    async def save(self, pipeline: Pipeline) -> None:
+    def note(self, marks: Sequence[Mark]) -> None:
+        """Queue marks that no tick brought."""
+        if marks:
+            self._journal.save(marks=marks)
+
+    async def save(self, pipeline: Pipeline, capacity: Capacity | None = None) -> None:
         """Write a snapshot: copied here, written in a thread."""
         states = {_BANK: snapshot.SavedState(self._signature, pipeline.bank.state())}
+        if capacity is not None:
+            states[_CAPACITY] = snapshot.SavedState(_CAPACITY, capacity.state())
         moment = snapshot.capture(pipeline.ring, states, self._clock.now())
         self._journal.save(alerts=pipeline.machine.alerts.values())
         try:

@@ -79,6 +79,7 @@ class MarkKind(StrEnum):
     XID = "xid"
     FILE_DAMAGED = "file_damaged"
     DEPLOY = "deploy"
+    RECOMMENDATION = "recommendation"
 
 
 @dataclass(frozen=True, slots=True)

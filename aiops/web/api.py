@@ -50,6 +50,20 @@ async def _signals(request: web.Request) -> web.Response:
     return success({"signals": rows})
 
 
+async def _recommendation(request: web.Request) -> web.Response:
+    """One pool without the envelope, as an autoscaler's JSON query wants it: ``desired_replicas`` at the top.
+
+    A number that must not be used is an error (503), never 0 and never null: KEDA would scale to nothing on a 0.
+    """
+    record, problem = request.app[SOURCE].recommendation(request.match_info["pool"])
+    if record is None:
+        return failure(404, "not_found", problem)
+    if problem:
+        return failure(503, "unavailable", problem)
+    return web.Response(text=json.dumps(plain(dict(record)), allow_nan=False, ensure_ascii=False),
+                        content_type="application/json")  # fmt: skip
+
+
 async def _status(request: web.Request) -> web.Response:
     status: Record = request.app[SOURCE].status()
     return success(dict(status))
@@ -62,5 +76,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/api/v1/signals", _signals),
         web.get("/api/v1/alerts", _listing("alerts", lambda source: list(source.alerts()))),  # type: ignore[arg-type]
         web.get("/api/v1/incidents", _listing("incidents", lambda source: list(source.incidents()))),  # type: ignore[arg-type]
+        web.get("/api/v1/recommendations", _listing("recommendations", lambda source: list(source.recommendations()))),  # type: ignore[arg-type]
+        web.get("/api/v1/recommendations/{pool:.+}", _recommendation),
         web.get("/api/v1/status", _status),
     ]

@@ -47,6 +47,14 @@ class Source(Protocol):
         """Markdown text of a runbook by its slug; None when there is none."""
         ...
 
+    def recommendations(self) -> Sequence[Record]:
+        """Replica advice on every pool, also where there is none and why."""
+        ...
+
+    def recommendation(self, pool: str) -> tuple[Record | None, str]:
+        """Advice on one pool (None: no such pool), and why its number must not be used; empty when it may."""
+        ...
+
     def status(self) -> Record:
         """Version, configuration, load and limits of the daemon."""
         ...

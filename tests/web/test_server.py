@@ -58,6 +58,14 @@ class House:
     def status(self) -> Record:
         return {"version": "0.1.0"}
 
+    def recommendations(self) -> Sequence[Record]:
+        return [{"pool": "chat/m", "desired_replicas": 7, "probability": float("nan")}]
+
+    def recommendation(self, pool: str) -> tuple[Record | None, str]:
+        if pool != "chat/org/m":
+            return None, f"no pool {pool!r}"
+        return {"pool": pool, "desired_replicas": 7, "probability": 0.97}, self.reason
+
     async def reload(self) -> None:
         self.reloads += 1
         if self.bad_config:
@@ -197,3 +205,24 @@ async def test_server_binds_and_says_who_has_the_port(house: House) -> None:
         await second.start()
     await second.stop()
     await server.stop()
+
+
+async def test_one_recommendation_stands_bare_for_autoscalers(client: TestClient) -> None:
+    answer = await client.get("/api/v1/recommendations/chat/org/m")
+    assert answer.status == 200
+    assert (await answer.json())["desired_replicas"] == 7
+    assert (await answer.json())["probability"] == 0.97
+
+
+async def test_a_recommendation_that_must_not_be_used_is_an_error_and_never_a_number(
+    client: TestClient, house: House
+) -> None:
+    house.reason = "the newest numbers are 200 s old"
+    answer = await client.get("/api/v1/recommendations/chat/org/m")
+    assert answer.status == 503
+    body = await answer.json()
+    assert "desired_replicas" not in body
+    assert "200 s old" in body["error"]
+    assert (await client.get("/api/v1/recommendations/other")).status == 404
+    listed = await (await client.get("/api/v1/recommendations")).json()
+    assert listed["data"]["recommendations"][0]["probability"] is None

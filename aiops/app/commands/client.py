@@ -21,7 +21,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a daem
 
 def targets(args: Namespace) -> int:
     """``aiops targets``."""
-    data = _records(args, "targets", "activeTargets")
+    data = records(args, "targets", "activeTargets")
     columns = [Column("SOURCE"), Column("KIND"), Column("HEALTH"), Column("LAST"), Column("TOOK"), Column("ERROR")]
     columns += [Column("ENTITY", wide=True), Column("FACTS", wide=True)]
     rows = [
@@ -43,7 +43,7 @@ def targets(args: Namespace) -> int:
 
 def alerts(args: Namespace) -> int:
     """``aiops alerts``."""
-    data = _records(args, "alerts", "alerts")
+    data = records(args, "alerts", "alerts")
     columns = [
         Column("STATE"),
         Column("ALERT"),
@@ -66,7 +66,7 @@ def alerts(args: Namespace) -> int:
 
 def incidents(args: Namespace) -> int:
     """``aiops incidents``."""
-    data = _records(args, "incidents", "incidents")
+    data = records(args, "incidents", "incidents")
     columns = [Column("ID"), Column("STATE"), Column("SEVERITY"), Column("SINCE"), Column("ALERTS"), Column("SUMMARY")]
     columns += [Column("ENDED", wide=True)]
     rows = [
@@ -134,7 +134,7 @@ def fetch(base: str, path: str, timeout_seconds: float) -> tuple[int, bytes]:
     return status, body
 
 
-def _records(args: Namespace, name: str, key: str) -> list[Record]:
+def records(args: Namespace, name: str, key: str) -> list[Record]:
     """The list under ``key`` of one API answer; an item that is no mapping is left out."""
     base = base_url(args)
     status, body = fetch(base, f"/api/v1/{name}", args.timeout)

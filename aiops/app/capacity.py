@@ -1,0 +1,312 @@
+"""Capacity beside the tick: gathers rows on the loop, thinks in a thread, keeps the newest advice for whoever asks.
+
+A step takes some tenths of a second per pool and is never waited for: detection goes on, a step that has not ended when
+the next is due is left out and counted, and advice that is too old is not given out. Nothing here scales anything.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from math import isnan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aiops.app.pool_rows import Gatherer, PoolRows, gateway_queue, throttled_share
+from aiops.capacity.exhaustion import Exhaustion, time_to_exhaustion
+from aiops.capacity.follow import Followed, Track
+from aiops.capacity.observed import COLUMNS, NAN, History
+from aiops.capacity.scaling import Memory, Recommendation, Situation, recommend
+from aiops.capacity.settings import CapacitySettings
+from aiops.capacity.waste import Waste, waste_of
+from aiops.kit.clock import Clock
+from aiops.notify.notice import rfc3339
+from aiops.signals.telemetry import Family, FamilyKind
+from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey
+from aiops.store.ring import Ring
+
+_LOG = logging.getLogger("aiops.app.capacity")
+_VERSION = 1
+_RUNS_OUT = ("memory_available", "disk_available", "gpu_mem_free")
+Record = dict[str, object]
+
+
+@dataclass(slots=True)
+class Pool:
+    """Everything kept of one pool."""
+
+    name: str
+    memory: Memory = field(default_factory=Memory)
+    track: Track = field(default_factory=Track)
+    advice: Recommendation | None = None
+    needed: dict[float, float] = field(default_factory=dict)
+    waste: Waste | None = None
+    kv: Exhaustion = field(default_factory=Exhaustion)
+
+
+def pool_name(pool: Entity) -> str:
+    """Name under which a pool is asked for: ``pool/model``, without the model where there is none."""
+    return "/".join(filter(None, (pool.label("pool"), pool.label("model_name"))))
+
+
+class Capacity:
+    """Advises on every pool. All methods belong to one event loop.
+
+    Attributes
+    ----------
+    steps, skipped, failures
+        Steps done; left out because the one before still ran; ended by an error.
+    step_seconds
+        Duration of the last one.
+    """
+
+    def __init__(self, settings: CapacitySettings, clock: Clock) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._gatherer = Gatherer(settings.step, round(settings.history / settings.step))
+        self._pools: dict[Entity, Pool] = {}
+        self._running: asyncio.Future[list[Mark]] | None = None
+        self.stocks: dict[SeriesKey, Exhaustion] = {}
+        self.steps = 0
+        self.skipped = 0
+        self.failures = 0
+        self.step_seconds = NAN
+
+    def configure(self, settings: CapacitySettings) -> None:
+        """Take other settings; the form of the histories and the rhythm wait for a restart."""
+        kept = {name: getattr(self.settings, name) for name in ("step", "history", "interval", "enabled")}
+        self.settings = settings.model_copy(update=kept)
+
+    async def step(self, ring: Ring) -> list[Mark]:
+        """Look at every pool once; returns marks of what was advised and of how earlier advice did.
+
+        Raises
+        ------
+        Exception
+            Whatever the computation raised; the supervisor of the loop counts it.
+        """
+        if self._running is not None and not self._running.done():
+            self.skipped += 1
+            return []
+        began, now = self._clock.monotonic(), self._clock.now()
+        self._gatherer.gather(ring, self.settings.lead_time)
+        rows = dict(self._gatherer.pools)
+        window = ring.window()
+        throttled = throttled_share(window) if len(rows) == 1 else NAN
+        stocks = {
+            key: ring.history(key)
+            for key in window.keys
+            if key is not None and key.signal in _RUNS_OUT and not key.stat
+        }
+        pools = {pool: self._pools.setdefault(pool, Pool(pool_name(pool))) for pool in rows}
+
+        def think() -> list[Mark]:
+            marks = [
+                mark
+                for pool, kept in pools.items()
+                for mark in self._advise(
+                    pool, kept, rows[pool], now, throttled=throttled, waiting=gateway_queue(rows, pool)
+                )
+            ]
+            self.stocks = {
+                key: time_to_exhaustion(past.at, -past.values.astype(np.float64), 0.0) for key, past in stocks.items()
+            }
+            return marks
+
+        self._running = asyncio.get_running_loop().run_in_executor(None, think)
+        try:
+            marks = await asyncio.shield(self._running)
+        except Exception:
+            self.failures += 1
+            raise
+        self._pools = pools
+        self.steps += 1
+        self.step_seconds = self._clock.monotonic() - began
+        return marks
+
+    def _advise(
+        self, pool: Entity, kept: Pool, rows: PoolRows, now: float, *, throttled: float, waiting: float
+    ) -> Iterator[Mark]:
+        """One pool; runs in the thread and touches nothing but its arguments."""
+        limits = self.settings.of(kept.name, pool.label("pool"))
+        history = rows.history
+        for scored in kept.track.score(history, now, slo_seconds=limits.wait_slo):
+            yield Mark(MarkKind.RECOMMENDATION, pool, now, str(scored))
+        replicas = history.now("replicas")
+        situation = Situation(
+            now, 0 if isnan(replicas) else int(replicas), rows.lead_seconds(limits.lead_time),
+            tuple((max(0.0, at - now), 1) for at in rows.coming), rows.doubts, rows.unresolved, throttled, waiting,
+        )  # fmt: skip
+        advice = kept.advice = recommend(history, situation, kept.memory, self.settings, limits)
+        kept.kv = time_to_exhaustion(
+            np.arange(min(len(history), 240), dtype=np.float64) * history.step_seconds,
+            history.column("kv_use")[-240:],
+            1.0,
+        )
+        if len(history) and advice.desired is not None:
+            kept.needed[history.end] = float(advice.desired)
+        kept.needed = {at: need for at, need in kept.needed.items() if at > history.end - self.settings.history}
+        kept.waste = waste_of(
+            history, _needed(history, kept.needed, self.settings.interval), gpus_per_replica=limits.gpus_per_replica,
+            price_per_hour=limits.price_per_hour, floor=limits.min_replicas,
+        )  # fmt: skip
+        if kept.track.remember(advice) is not None and advice.desired != advice.replicas:
+            yield Mark(MarkKind.RECOMMENDATION, pool, now, f"{advice.replicas} → {advice.desired}: {advice.reason}")
+
+    def records(self) -> list[Record]:
+        """Every pool, by name, also those without advice."""
+        pools = sorted(self._pools.items(), key=lambda item: item[1].name)
+        return [self._record(pool, kept) for pool, kept in pools if kept.advice is not None]
+
+    def record(self, name: str) -> tuple[Record | None, str]:
+        """One pool by its name, or by its first part where that is enough; with why its number must not be used.
+
+        Returns
+        -------
+        The record (None when there is no such pool), and the reason; empty when the number may be used.
+        """
+        found = [(pool, kept) for pool, kept in self._pools.items() if kept.name == name]
+        found = found or [(pool, kept) for pool, kept in self._pools.items() if pool.label("pool") == name]
+        if not found:
+            return (
+                None,
+                f"no pool {name!r}; there are {', '.join(kept.name for kept in self._pools.values()) or 'none'}",
+            )
+        if len(found) > 1:
+            return None, f"{name!r} is {len(found)} pools: {', '.join(kept.name for _, kept in found)}"
+        pool, kept = found[0]
+        if kept.advice is None:
+            return None, "nothing was computed yet"
+        return self._record(pool, kept), self._unusable(kept.advice)
+
+    def _unusable(self, advice: Recommendation) -> str:
+        age = self._clock.now() - advice.at
+        if age > self.settings.stale_after:
+            return f"the recommendation is {age:.0f} s old"
+        return advice.reason if advice.desired is None else ""
+
+    def _record(self, pool: Entity, kept: Pool) -> Record:
+        advice, limits = kept.advice, self.settings.of(kept.name, pool.label("pool"))
+        if advice is None:
+            return {"pool": kept.name}
+        usable = not self._unusable(advice)
+        binding = advice.binding
+        return {
+            "pool": kept.name,
+            "labels": dict(pool.labels),
+            "desired_replicas": advice.desired if usable else None,
+            "current_replicas": advice.replicas,
+            "ready_replicas": advice.ready,
+            "abstained": not usable,
+            "reason": self._unusable(advice) or advice.reason,
+            "held": list(advice.held),
+            "at": rfc3339(advice.at),
+            "slo": {"wait_seconds": limits.wait_slo, "target": limits.slo_target},
+            "probability": advice.probability,
+            "probability_now": advice.probability_now,
+            "binding": {
+                "constraint": str(binding.limit),
+                "evidence": list(binding.evidence),
+                "relieved_by_replicas": binding.relieved_by_replicas,
+                "advice": binding.advice,
+            },
+            "curve": [
+                asdict(point) | {"price_per_hour": (limits.price_per_hour or NAN) * point.replicas}
+                for point in advice.curve
+            ],
+            "ahead": [{"seconds": seconds, "replicas": count} for seconds, count in advice.ahead],
+            "mmc_floor_replicas": advice.floor,
+            "burst_premium_replicas": advice.burst_premium,
+            "model_error_ratio": advice.error_ratio,
+            "forecast": {
+                "method": advice.method, "now_per_second": advice.load_now, "high_per_second": advice.load_high
+            },
+            "lead_seconds": advice.lead_seconds,
+            "assumed": advice.assumed,
+            "kv_exhaustion": asdict(kept.kv),
+            "waste": None if kept.waste is None else asdict(kept.waste),
+            "track": {**{str(name): count for name, count in kept.track.counts.items()},
+                      "judged": kept.track.judged, "mean_error": kept.track.mean_error},
+        }  # fmt: skip
+
+    def families(self) -> Iterable[Family]:
+        """Advice as gauges. What must not be used is left out: a missing series is an error, a 0 is a decision."""
+        given = [(pool, kept, kept.advice) for pool, kept in self._pools.items() if kept.advice is not None]
+        used = [(pool, kept, advice) for pool, kept, advice in given if not self._unusable(advice)]
+
+        def gauge(name: str, help_: str, values: Iterable[tuple[Entity, float, Mapping[str, str]]]) -> Family:
+            rows = [({**dict(pool.labels), **more}, value) for pool, value, more in values if not isnan(value)]
+            return Family(name, FamilyKind.GAUGE, help_, rows)
+
+        yield gauge("aiops_recommended_replicas", "Replicas to have; absent while there is no advice.",
+                    ((pool, float(advice.desired or NAN), {}) for pool, _, advice in used))  # fmt: skip
+        yield gauge("aiops_current_replicas", "Replicas that exist.",
+                    ((pool, float(advice.replicas), {}) for pool, _, advice in given))  # fmt: skip
+        yield gauge("aiops_replica_ratio", "Recommended over current replicas.",
+                    ((pool, (advice.desired or NAN) / max(1, advice.replicas), {})
+                     for pool, _, advice in used))  # fmt: skip
+        yield gauge("aiops_slo_probability", "Share of requests expected in time with the replicas of now.",
+                    ((pool, advice.probability_now, {}) for pool, _, advice in used))  # fmt: skip
+        yield gauge("aiops_capacity_model_error_ratio", "Factor by which the model missed the waits of the last hour.",
+                    ((pool, advice.error_ratio, {}) for pool, _, advice in given))  # fmt: skip
+        yield gauge("aiops_binding_constraint_info", "What limits the pool, as a label.",
+                    ((pool, 1.0, {"constraint": str(advice.binding.limit)}) for pool, _, advice in given))  # fmt: skip
+        yield gauge("aiops_capacity_abstained", "1 while there is no advice for the pool.",
+                    ((pool, float(bool(self._unusable(advice))), {}) for pool, _, advice in given))  # fmt: skip
+        yield Family("aiops_recommendation_outcomes", FamilyKind.COUNTER, "Recommendations by what was done with them.",
+                     [({**dict(pool.labels), "outcome": str(name)}, float(kept.track.counts[name]))
+                      for pool, kept, _ in given for name in Followed])  # fmt: skip
+        yield gauge("aiops_recommendation_error_ratio", "Mean distance between the stated chance and what came.",
+                    ((pool, kept.track.mean_error, {}) for pool, kept, _ in given))  # fmt: skip
+        yield gauge("aiops_kv_exhaustion_seconds", "Time until the KV cache is full; absent when not surely so.",
+                    ((pool, kept.kv.seconds, {}) for pool, kept, _ in given))  # fmt: skip
+        yield gauge("aiops_exhaustion_seconds", "Time until memory or disk is used up; absent when not surely so.",
+                    ((key.entity, found.seconds, {"signal": key.signal})
+                     for key, found in self.stocks.items()))  # fmt: skip
+        yield Family("aiops_capacity_steps", FamilyKind.COUNTER, "Capacity steps, by how they ended.",
+                     [({"outcome": name}, float(count)) for name, count in
+                      (("done", self.steps), ("skipped", self.skipped), ("failed", self.failures))])  # fmt: skip
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """What outlives the process: the histories of all pools. Names begin with ``fixed_``: nothing is per column."""
+        arrays: dict[str, NDArray[np.generic]] = {}
+        heads = []
+        for place, (pool, rows) in enumerate(self._gatherer.pools.items()):
+            heads.append({"labels": list(pool.labels), "end": rows.history.end, "starts": rows.starts})
+            arrays[f"fixed_history_{place}"] = rows.history.values.astype(np.float32)
+        head = {"version": _VERSION, "columns": COLUMNS, "step": self.settings.step, "pools": heads}
+        arrays["fixed_head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+        return arrays
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Continue from :meth:`state`; of another version or step nothing is taken.
+
+        Raises
+        ------
+        ValueError
+            When the arrays are not what they say.
+        """
+        head = json.loads(arrays["fixed_head"].tobytes())
+        if head["version"] != _VERSION or head["columns"] != list(COLUMNS) or head["step"] != self.settings.step:
+            return
+        for place, one in enumerate(head["pools"]):
+            values = arrays[f"fixed_history_{place}"].astype(np.float64)
+            if values.ndim != 2 or values.shape[1] != len(COLUMNS):
+                raise ValueError(f"history {place} has shape {values.shape}; expected rows of {len(COLUMNS)}")
+            pool = Entity(EntityKind.POOL, tuple((str(name), str(value)) for name, value in one["labels"]))
+            history = History(self.settings.step, float(one["end"]), values)
+            self._gatherer.pools[pool] = PoolRows(history, starts=[float(took) for took in one["starts"]])
+
+
+def _needed(history: History, advised: Mapping[float, float], reach_seconds: float) -> NDArray[np.float64]:
+    """float64 [n]: what was advised at or shortly before each interval; NaN where nothing was."""
+    at = history.end - history.step_seconds * np.arange(len(history) - 1, -1, -1)
+    times = np.array(sorted(advised))
+    if not len(times):
+        return np.full(len(history), np.nan)
+    values = np.array([advised[time] for time in times.tolist()])
+    place = np.searchsorted(times, at + 1e-3, side="right") - 1
+    fresh = (place >= 0) & (at - times[np.maximum(place, 0)] <= 2.0 * reach_seconds)
+    return np.where(fresh, values[np.maximum(place, 0)], np.nan)
