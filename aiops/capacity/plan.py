@@ -20,6 +20,7 @@ _FEWEST_INTERVALS = 16  # 4 min of scrapes at 15 s; below it halves teach nothin
 _FEWEST_REQUESTS = 50
 _FINEST_SECONDS = 1.0  # intervals of the closed forms when everything is seen
 _DRAWN_REQUESTS = 160_000
+_TWIN_COST = 16  # times the cost of a plain queue for each request
 _STRICTER = 5.0
 _FEWEST_DRAWS, _MOST_DRAWS = 4, 16
 
@@ -108,7 +109,8 @@ class _Past:
     def learnt(self, known: Stretch) -> WhatIf:
         """Learn the shape from the known intervals, and draw the whole load with it."""
         shape = learn_shape(self.intervals.part(known.first, known.last), peakedness(self._scraped(known)))
-        draws = int(np.clip(_DRAWN_REQUESTS // max(1, self.intervals.requests), _FEWEST_DRAWS, _MOST_DRAWS))
+        budget = _DRAWN_REQUESTS if self.pool.slots == 1 else _DRAWN_REQUESTS // _TWIN_COST
+        draws = int(np.clip(budget // max(1, self.intervals.requests), _FEWEST_DRAWS, _MOST_DRAWS))
         seed = self.seed + known.first
         drawn = [self.requests] if self.exact else draw(self.intervals, shape.placement, draws=draws, seed=seed)
         return WhatIf(self.intervals, shape, drawn, self.goal.slo_seconds, self.pool)

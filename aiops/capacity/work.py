@@ -69,7 +69,8 @@ class Intervals:
         sizes = np.bincount(number * width + bucket, minlength=n * width).reshape(n, width)
         counts = np.bincount(number, minlength=n).astype(np.int64)
         work = np.bincount(number, service_seconds, minlength=n).astype(np.float64)
-        span = max(float(since[-1]), (n - 1) * step_seconds + step_seconds * 1e-3)
+        # Of a single interval the whole was watched; of the last of many, nothing says how much came after.
+        span = max(float(since[-1]), (n - 1 + 1e-3) * step_seconds) if n > 1 else step_seconds
         prefill = None
         if prefill_share is not None:
             prefill = np.bincount(number, service_seconds * prefill_share, minlength=n).astype(np.float64)
