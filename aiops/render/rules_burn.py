@@ -58,8 +58,9 @@ def _slow(writer: Writer, objective: Objective) -> tuple[str, str]:
 def _failed(writer: Writer, objective: Objective) -> tuple[str, str]:
     failures = writer.model_rate((objective.bad,), _BASE)
     everything = writer.model_rate(objective.total, _BASE)
-    # Many counters of failures are born with the first failure: until then there are none.
-    return everything or "", first([failures, f"0 * {total(objective)}"]) if failures else ""
+    # Many counters of failures are born with the first failure: until then there are none. The record of the total
+    # would not do here: it is also filled by other engines, whose failures would be written over.
+    return everything or "", first([failures, f"0 * {inside(everything)}"]) if failures and everything else ""
 
 
 def window_records(pack: Pack) -> list[Rule]:
