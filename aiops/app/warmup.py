@@ -35,7 +35,7 @@ from aiops.signals.page import Layout, MetricType, Page, Sample
 from aiops.signals.profile import Profile
 from aiops.signals.types import Entity, EntityKind, Labels, Reading, SeriesKey, SourceStatus
 from aiops.store.ring import RingState
-from aiops.store.snapshot import Arrays, moved
+from aiops.store.snapshot import FIXED, Arrays, moved
 
 _LOG = logging.getLogger("aiops.app.warmup")
 _UNKNOWN_STEP = 15.0
@@ -263,7 +263,7 @@ def adopt(pipeline: Pipeline, learnt: Learnt, known: frozenset[SeriesKey]) -> in
     ours, theirs = moved(bank.state(), present, ring), moved(learnt.bank, past, ring)
     for name, array in ours.items():
         taught = theirs.get(name)
-        if taught is None or taught.shape[-1:] != (ring.capacity,):
+        if taught is None or taught.shape[-1:] != (ring.capacity,) or name.rpartition(".")[2].startswith(FIXED):
             continue
         if array.shape == taught.shape:
             ours[name] = array.copy()
