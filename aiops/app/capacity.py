@@ -18,7 +18,7 @@ from aiops.app.pool_rows import Gatherer, PoolRows, gateway_queue, throttled_sha
 from aiops.capacity.exhaustion import Exhaustion, time_to_exhaustion
 from aiops.capacity.follow import Followed, Track
 from aiops.capacity.observed import COLUMNS, NAN, History
-from aiops.capacity.scaling import Memory, Recommendation, Situation, recommend
+from aiops.capacity.scaling import CurvePoint, Memory, Recommendation, Situation, recommend
 from aiops.capacity.settings import CapacitySettings
 from aiops.capacity.waste import Waste, waste_of
 from aiops.kit.clock import Clock
@@ -212,10 +212,7 @@ class Capacity:
                 "relieved_by_replicas": binding.relieved_by_replicas,
                 "advice": binding.advice,
             },
-            "curve": [
-                asdict(point) | {"price_per_hour": (limits.price_per_hour or NAN) * point.replicas}
-                for point in advice.curve
-            ],
+            "curve": [_point(point, limits.price_per_hour) for point in advice.curve],
             "ahead": [{"seconds": seconds, "replicas": count} for seconds, count in advice.ahead],
             "mmc_floor_replicas": advice.floor,
             "burst_premium_replicas": advice.burst_premium,
@@ -298,6 +295,11 @@ class Capacity:
             pool = Entity(EntityKind.POOL, tuple((str(name), str(value)) for name, value in one["labels"]))
             history = History(self.settings.step, float(one["end"]), values)
             self._gatherer.pools[pool] = PoolRows(history, starts=[float(took) for took in one["starts"]])
+
+
+def _point(point: CurvePoint, price_per_hour: float | None) -> Record:
+    price: Record = {} if price_per_hour is None else {"price_per_hour": price_per_hour * point.replicas}
+    return asdict(point) | price
 
 
 def _needed(history: History, advised: Mapping[float, float], reach_seconds: float) -> NDArray[np.float64]:

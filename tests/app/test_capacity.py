@@ -1,0 +1,200 @@
+"""Capacity beside the tick: rows from the ring, forged replicas, gaps, staleness, restart, never 0."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from aiops.app.capacity import Capacity, pool_name
+from aiops.app.pool_rows import Gatherer, throttled_share
+from aiops.capacity.settings import CapacitySettings
+from aiops.signals.types import Columns, Entity, EntityKind, MarkKind, Reading, SeriesKey
+from aiops.store.ring import Ring
+
+TICK = 5.0
+SETTINGS = CapacitySettings(draws=16, max_replicas=8, lead_time=60.0)
+POOL = Entity.of(EntityKind.POOL, pool="chat", model_name="org/m")
+REPLICAS = [Entity.of(EntityKind.REPLICA, job="chat", instance=f"r{n}", model_name="org/m") for n in range(2)]
+SUMS = ("arrivals", "finished", "running", "queue_len", "tokens_in", "tokens_out", "max_running")
+
+
+class Time:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.value = 1_000_000.0
+
+    def now(self) -> float:
+        return self.value
+
+    def monotonic(self) -> float:
+        return self.value
+
+
+class Fleet:
+    """Writes ticks of two replicas in balance into a ring."""
+
+    def __init__(self) -> None:
+        self.time = Time()
+        self.ring = Ring(720, TICK, max_series=200, ttl_seconds=1800.0)
+        self.rng = np.random.default_rng(0)
+        keys = [SeriesKey(replica, name) for replica in REPLICAS for name in SUMS]
+        self.replica_columns = Columns(tuple(keys))
+        pool = [SeriesKey(POOL, name) for name in (*SUMS, "replicas", "ready", "kv_use")]
+        pool += [SeriesKey(POOL, "queue_time", "mean"), SeriesKey(POOL, "queue_time", "rate")]
+        pool += [SeriesKey(POOL, "gen_len", "mean"), SeriesKey(POOL, "prompt_len", "mean")]
+        self.pool_columns = Columns(tuple(pool))
+
+    def tick(self, count: int = 1, **lies: float) -> None:
+        for _ in range(count):
+            self.time.value += TICK
+            rate = float(self.rng.poisson(1.5 * TICK)) / TICK * (1.2 + np.sin(self.time.value / 200.0)) / 1.2
+            batch = min(32.0, rate * 2.7 / max(0.05, 1.0 - rate * 0.144))
+            one = {
+                "arrivals": rate, "finished": rate, "running": batch, "queue_len": 0.0, "tokens_in": rate * 600.0,
+                "tokens_out": batch / (0.015 + 0.0008 * batch), "max_running": 32.0,
+            }  # fmt: skip
+            both = [one | lies, one]
+            values = np.array([replica[name] for replica in both for name in SUMS])
+            sums = [both[0][name] + both[1][name] for name in SUMS]
+            pool = np.array([*sums, 2.0, 2.0, 0.3, 0.0, 2.0 * rate, 180.0, 600.0])
+            at = self.time.value
+            readings = [Reading("a", at, self.replica_columns, values), Reading("pools", at, self.pool_columns, pool)]
+            self.ring.append(at, readings)
+
+
+async def test_advice_marks_gauges_and_a_name() -> None:
+    fleet = Fleet()
+    fleet.tick(400)
+    capacity = Capacity(SETTINGS, fleet.time)
+    await capacity.step(fleet.ring)
+    record, problem = capacity.record("chat/org/m")
+    assert problem == ""
+    assert record is not None
+    assert record["desired_replicas"] in (2, 3, 4)
+    assert record["current_replicas"] == 2
+    assert capacity.record("chat")[0] == record
+    assert capacity.record("nobody") == (None, "no pool 'nobody'; there are chat/org/m")
+    assert pool_name(POOL) == "chat/org/m"
+    gauges = {family.name: family.samples for family in capacity.families()}
+    assert gauges["aiops_recommended_replicas"][0][1] == record["desired_replicas"]
+    assert gauges["aiops_binding_constraint_info"][0][0]["constraint"] == "none"
+    fleet.tick(40)
+    marks = await capacity.step(fleet.ring)
+    assert all(mark.kind is MarkKind.RECOMMENDATION for mark in marks)
+    assert any("replicas" in mark.detail for mark in marks)
+    outcomes = capacity.records()[0]["track"]
+    assert sum(outcomes[name] for name in ("followed", "kept", "not_followed")) == 1  # type: ignore[index]
+
+
+async def test_old_advice_is_none_and_never_0() -> None:
+    fleet = Fleet()
+    fleet.tick(400)
+    capacity = Capacity(SETTINGS, fleet.time)
+    await capacity.step(fleet.ring)
+    fleet.time.value += 1000.0
+    record, problem = capacity.record("chat")
+    assert "1000 s old" in problem
+    assert record is not None
+    assert record["desired_replicas"] is None
+    gauges = {family.name: family.samples for family in capacity.families()}
+    assert gauges["aiops_recommended_replicas"] == []
+    assert gauges["aiops_capacity_abstained"][0][1] == 1.0
+
+
+@pytest.mark.parametrize("lie", [{"queue_len": 1e9}, {"queue_len": 1e9, "arrivals": 2e8}, {"arrivals": 1e9}])
+async def test_a_forged_metric_on_one_replica_buys_nothing(lie: dict[str, float]) -> None:
+    fleet = Fleet()
+    fleet.tick(400)
+    capacity = Capacity(SETTINGS, fleet.time)
+    await capacity.step(fleet.ring)
+    honest = int(str(capacity.records()[0]["desired_replicas"]))
+    for _ in range(8):
+        fleet.tick(6, **lie)
+        await capacity.step(fleet.ring)
+        desired = capacity.records()[0]["desired_replicas"]
+        assert desired is None or int(str(desired)) <= honest
+    fleet.tick(12)
+    await capacity.step(fleet.ring)
+    assert capacity.records()[0]["desired_replicas"] is not None
+
+
+async def test_nan_is_silence_with_a_reason() -> None:
+    fleet = Fleet()
+    fleet.tick(400)
+    fleet.tick(12, running=float("nan"))
+    capacity = Capacity(SETTINGS, fleet.time)
+    await capacity.step(fleet.ring)
+    record = capacity.records()[0]
+    assert record["desired_replicas"] is None
+    assert "running" in str(record["reason"])
+
+
+async def test_a_missing_role_is_named() -> None:
+    fleet = Fleet()
+    fleet.pool_columns = Columns(tuple(key for key in fleet.pool_columns.keys if key.signal != "arrivals"))
+    ring, time = fleet.ring, fleet.time
+    for _ in range(200):
+        time.value += TICK
+        values = np.ones(len(fleet.pool_columns.keys))
+        ring.append(time.value, [Reading("pools", time.value, fleet.pool_columns, values)])
+    capacity = Capacity(SETTINGS, time)
+    await capacity.step(ring)
+    assert "no metric gives arrivals" in str(capacity.records()[0]["reason"])
+
+
+async def test_histories_outlive_the_process() -> None:
+    fleet = Fleet()
+    fleet.tick(400)
+    first = Capacity(SETTINGS, fleet.time)
+    await first.step(fleet.ring)
+    second = Capacity(SETTINGS, fleet.time)
+    second.restore(first.state())
+    empty = Ring(720, TICK, max_series=200, ttl_seconds=1800.0)
+    empty.restore(fleet.ring.export())
+    await second.step(empty)
+    assert second.records()[0]["curve"] == first.records()[0]["curve"]
+    other = Capacity(CapacitySettings(step=30.0), fleet.time)
+    other.restore(first.state())
+    assert not other._gatherer.pools
+    broken = dict(first.state())
+    broken["fixed_history_0"] = np.zeros((3, 2), np.float32)
+    with pytest.raises(ValueError, match="history 0"):
+        second.restore(broken)
+
+
+async def test_a_step_that_still_runs_is_not_started_again() -> None:
+    fleet = Fleet()
+    fleet.tick(400)
+    capacity = Capacity(SETTINGS, fleet.time)
+    both = await asyncio.gather(capacity.step(fleet.ring), capacity.step(fleet.ring))
+    assert (capacity.steps, capacity.skipped) == (1, 1)
+    assert both[1] == []
+
+
+def test_intervals_are_taken_once_and_gaps_are_kept() -> None:
+    fleet = Fleet()
+    fleet.tick(30)
+    gatherer = Gatherer(15.0, 5760)
+    gatherer.gather(fleet.ring, 60.0)
+    assert len(gatherer.pools[POOL].history) == 10
+    fleet.tick(2)
+    gatherer.gather(fleet.ring, 60.0)
+    assert len(gatherer.pools[POOL].history) == 10
+    fleet.tick(1)
+    gatherer.gather(fleet.ring, 60.0)
+    assert len(gatherer.pools[POOL].history) == 11
+    row = gatherer.pools[POOL].history
+    assert row.now("ready") == 2.0
+    assert row.now("idle") == 0.0
+    assert row.now("busiest") > 0.0
+
+
+def test_throttled_gpus_are_a_share() -> None:
+    ring = Ring(20, TICK, max_series=10, ttl_seconds=1800.0)
+    assert np.isnan(throttled_share(ring.window()))
+    gpus = [Entity.of(EntityKind.GPU, gpu=str(n)) for n in range(4)]
+    columns = Columns(tuple(SeriesKey(gpu, "gpu_throttle") for gpu in gpus))
+    for n in range(12):
+        ring.append(5.0 * n, [Reading("g", 5.0 * n, columns, np.array([1.0, 0.9, 0.0, np.nan]))])
+    assert throttled_share(ring.window()) == pytest.approx(2 / 3)
