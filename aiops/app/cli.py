@@ -167,7 +167,7 @@ def _score_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     )
     add = score.add_argument
     add("files", nargs="+", type=Path, metavar="FILE",
-        help="CSV with timestamp,value[,value…], seconds or ISO 8601, may be gzipped; a column label is ignored")  # fmt: skip
+        help="CSV, plain or gzip: timestamp (ISO 8601 or seconds),value[,value…]; no matter if labelled")  # fmt: skip
     add("--out", type=Path, required=True, metavar="DIR", help="where FILE's scores go, as timestamp,score")
     add("--interval", type=_positive, default=None, metavar="SECONDS",
         help="time between rows; default: as between the first rows")  # fmt: skip

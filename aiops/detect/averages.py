@@ -21,12 +21,12 @@ class Average:
     Parameters
     ----------
     memory
-        Points remembered, > 1.
+        Points remembered, > 1; one number, or float64 [columns].
     columns
         Independent series.
     """
 
-    def __init__(self, memory: int, columns: int) -> None:
+    def __init__(self, memory: float | Array, columns: int) -> None:
         self._memory = memory
         self.value: Array = np.zeros(columns)
         self._count: Array = np.zeros(columns)
@@ -38,7 +38,7 @@ class Average:
         """
         count = self._count + np.cumsum(known, axis=0)
         first = known & (count == 1)
-        gain = np.where(known & ~first, 1 / np.clip(count, 1, self._memory), 0.0)
+        gain = np.where(known & ~first, 1 / np.maximum(np.minimum(count, self._memory), 1), 0.0)
         kept = np.cumprod(1 - gain, axis=0)
         rows = np.where(known, rows, 0.0)
         # The first point of a column replaces the (zero) mean: it enters the sum with weight 1.

@@ -9,6 +9,7 @@ Place: under :mod:`aiops.detect.ensemble`. All operations run over all columns; 
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +50,18 @@ class Curve:
 
     def surprise(self, statistic: Array) -> Array:
         """−ln of the share of points that are at least as large; any shape."""
-        at = np.log([SMALLEST, *self.statistic])
-        levels = np.concatenate([[0.0], self.first + STEP * np.arange(len(self.statistic))])
+        at, levels = _knots(self)
         where = np.log(np.clip(statistic, SMALLEST, LARGEST))
         slope = STEP * _SLOPE_STEPS / (at[-1] - at[-1 - _SLOPE_STEPS])
         beyond: Array = levels[-1] + slope * (where - at[-1])
         return np.where(where > at[-1], beyond, np.interp(where, at, levels))
+
+
+@cache
+def _knots(curve: Curve) -> tuple[Array, Array]:
+    """Logarithms of the statistics and their surprises, 0.001 included."""
+    at = np.log([SMALLEST, *curve.statistic])
+    return at, np.concatenate([[0.0], curve.first + STEP * np.arange(len(curve.statistic))])
 
 
 class TailSketch:

@@ -44,7 +44,7 @@ GLOW = "turbulence"
 WARM_UP_ROWS = 30
 """Rows without a score at the start."""
 COMMIT_ROWS = 100
-SCALE_MEMORY = 5000
+SCALE_MEMORY = 5000.0
 RANGE_HALF_MEMORY = 2500
 PRIOR_POINTS = 1000.0
 RANK_MEMORY = 20_000.0
@@ -144,11 +144,10 @@ class Statistics:
         self._forecaster = Autoregression(channels, interval_seconds)
         self._last: Array = np.zeros(channels)
         self._residuals: Array = np.zeros((9, channels))
-        self._size = Average(SCALE_MEMORY, channels)
-        self._powers = [Average(memory, channels) for memory in (SCALE_MEMORY, 1000, 200, 20)]
-        self._level = Average(20, channels)
-        self._centre = Average(SCALE_MEMORY, channels)
-        self._scales = {name: Average(SCALE_MEMORY, channels) for name in ("drift", "level", "extreme", "turbulence")}
+        # Averages of one stage are columns of one, side by side: a third of the calls.
+        self._means = Average(np.repeat([SCALE_MEMORY, SCALE_MEMORY, 20.0], channels), 3 * channels)
+        memories = [SCALE_MEMORY, 1000.0, 200.0, 20.0, *[SCALE_MEMORY] * 4]
+        self._powers = Average(np.repeat(memories, channels), len(memories) * channels)
         self._range = Extremes(RANGE_HALF_MEMORY, channels)
         self._pooled = Average(SCALE_MEMORY, len(VOTES)) if channels > 1 else None
 
@@ -160,22 +159,26 @@ class Statistics:
         """Statistics [rows] by name of ``rows`` [rows, channels]; 0 where nothing is known."""
         known = np.isfinite(rows)
         rows = self._filled(rows, known)
-        floor = 1e-9 * self._size.push(np.abs(rows), known) + 1e-300
+        size, centre, level = _side_by_side(self._means, [np.abs(rows), rows, rows], known)
+        floor = 1e-9 * size + 1e-300
         residual = self._forecaster.push(rows, known)
-        powers = [average.push(residual**2, known) for average in self._powers]
-        size = np.abs(residual)
         recent = np.concatenate([self._residuals, residual])
         self._residuals = recent[-9:]
         count = len(rows)
         drift = sum((recent[9 - back : 9 - back + count] for back in range(3)), np.zeros(1))
-        turbulence = np.sqrt(sum((recent[9 - back : 9 - back + count] ** 2 for back in range(10)), np.zeros(1)) / 10)
+        turbulence = sum((recent[9 - back : 9 - back + count] ** 2 for back in range(10)), np.zeros(1)) / 10
+        power, from_level = residual**2, rows - level
+        powers = _side_by_side(
+            self._powers, [power] * 4 + [drift**2, from_level**2, (rows - centre) ** 2, turbulence], known
+        )
+        local = (powers[0] + powers[1] + powers[2] + powers[3]) / 4
         each = {
-            "forecast": size / (np.sqrt(powers[0]) + floor),
-            "onset": size / (np.sqrt(sum(powers, np.zeros(1)) / len(powers)) + floor),
-            "drift": self._in_scale("drift", drift, known, floor),
-            "level": self._in_scale("level", rows - self._level.push(rows, known), known, floor),
-            "extreme": self._beyond(rows, known, floor),
-            "turbulence": self._in_scale("turbulence", turbulence, known, floor),
+            "forecast": np.abs(residual) / (np.sqrt(powers[0]) + floor),
+            "onset": np.abs(residual) / (np.sqrt(local) + floor),
+            "drift": np.abs(drift) / (np.sqrt(powers[4]) + floor),
+            "level": np.abs(from_level) / (np.sqrt(powers[5]) + floor),
+            "extreme": self._range.push(rows, known) / (np.sqrt(powers[6]) + floor),
+            "turbulence": np.sqrt(turbulence) / (np.sqrt(powers[7]) + floor),
         }
         return self._pool(each, known)
 
@@ -188,15 +191,6 @@ class Statistics:
         self._last = filled[-1]
         return filled
 
-    def _in_scale(self, name: str, statistic: Array, known: Mask, floor: Array) -> Array:
-        power = self._scales[name].push(statistic**2, known)
-        return np.abs(statistic) / (np.sqrt(power) + floor)
-
-    def _beyond(self, rows: Array, known: Mask, floor: Array) -> Array:
-        from_centre = rows - self._centre.push(rows, known)
-        deviation = np.sqrt(self._scales["extreme"].push(from_centre**2, known))
-        return self._range.push(rows, known) / (deviation + floor)
-
     def _pool(self, each: dict[str, Array], known: Mask) -> dict[str, Array]:
         stacked = np.stack([np.where(known, np.minimum(each[name], LARGEST), 0.0) for name in VOTES])
         if self._pooled is None:
@@ -207,6 +201,11 @@ class Statistics:
         power = self._pooled.push(np.minimum(largest, 30.0) ** 2, some)
         scaled = np.minimum(largest / np.maximum(np.sqrt(power), 0.3), LARGEST)
         return dict(zip(VOTES, scaled.T, strict=True))
+
+
+def _side_by_side(average: Average, parts: list[Array], known: Mask) -> list[Array]:
+    """Push ``parts``, each [rows, columns], through one average; its means in the same order."""
+    return np.split(average.push(np.concatenate(parts, axis=1), np.tile(known, len(parts))), len(parts), axis=1)
 
 
 def _threshold(interval_seconds: float, alerts_per_week: float) -> float:

@@ -9,8 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import isnan
 from itertools import repeat
+from math import isnan
 from pathlib import Path
 from typing import TextIO
 
