@@ -107,6 +107,30 @@ def test_a_runbook_answers_the_five_questions(path: Path) -> None:
         assert len(body.split()) >= 8, f"{path.name}: {before} says next to nothing"
 
 
+def test_runbooks_refer_to_what_exists() -> None:
+    pages = {path.stem for path in RUNBOOKS.glob("*.md")}
+    first_words = "|".join(sorted({page.partition("-")[0] for page in pages}))
+    for path in sorted(RUNBOOKS.glob("*.md")):
+        text = path.read_text()
+        told = set(re.findall(rf"`((?:{first_words})-[a-z-]+)`", text))
+        assert told <= pages, f"{path.name} leads to pages that are not there"
+        records = set(re.findall(r"\b(?:replica|model|gpu):\w+:\w+", text))
+        assert records <= RECORDED, f"{path.name} asks for records that are not there"
+        own = set(re.findall(r"\baiops_[a-z_]+", text)) - {"aiops_signal_probe_up"}
+        assert own <= set(re.findall(r"aiops_[a-z_]+", (ROOT / "docs/reference/metrics.md").read_text())), path.name
+
+
+def test_the_page_on_xid_errors_lists_them_all() -> None:
+    rows = yaml.safe_load((ROOT / "models/gpus/nvidia.yaml").read_text())["xids"]
+    table = {
+        int(number)
+        for line in (RUNBOOKS / "gpu-xid.md").read_text().splitlines()
+        if line.startswith("|") and line.count("|") == 4
+        for number in re.findall(r"\d+", line.split("|")[2])
+    }
+    assert table == set(rows)
+
+
 # Metric names ----------------------------------------------------------------------------------------------------
 
 _KEYWORDS = {
