@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     _metrics_commands(commands)
     _plan_commands(commands)
     _score_commands(commands)
+    _backtest_commands(commands)
     _own_commands(commands)
     return parser
 
@@ -71,8 +72,8 @@ def _daemon_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     demo = _command(
         commands, "demo", "daemon:demo", "Show a simulated fleet with a fault, and what the daemon makes of it."
     )
-    demo.add_argument("--web.listen-address", dest="listen_address", default="127.0.0.1:9797", metavar="ADDRESS",
-                      help="where the demo's web page listens")  # fmt: skip
+    demo.add_argument("--web.listen-address", dest="listen_address", default="", metavar="ADDRESS",
+                      help="where the demo's web page listens (default 127.0.0.1:9797, or a free port)")  # fmt: skip
     demo.add_argument("--seed", type=int, default=1, metavar="N", help="the same number gives the same demo")
     demo.add_argument("--for", dest="serve_seconds", type=float, default=600.0, metavar="SECONDS",
                       help="go on serving after the incident (default 600); 0 ends with it")  # fmt: skip
@@ -176,6 +177,37 @@ def _score_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     add("--votes", action="store_true", help="one more column per detector")
 
 
+def _backtest_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    backtest = _command(
+        commands, "backtest", "backtest:backtest", "Say what the daemon would have alerted about in a recorded past."
+    )
+    add = backtest.add_argument
+    past = backtest.add_mutually_exclusive_group(required=True)
+    past.add_argument("--prometheus", metavar="URL", help="replay what Prometheus has of its targets")
+    past.add_argument("--csv", nargs="+", type=Path, metavar="FILE",
+        help="replay files timestamp,SIGNAL[,SIGNAL…], one replica each; a SIGNAL is queue_len, ttft:p95, …")  # fmt: skip
+    add("--selector", metavar="MATCHERS", default="{}", help='with --prometheus: which targets, such as {job="vllm"}')
+    add("--query", action="append", default=[], metavar="SIGNAL=PROMQL",
+        help="with --prometheus: take this series instead of whole pages; repeatable")  # fmt: skip
+    add("--range", type=_duration, default=7 * 86_400.0, metavar="DURATION", help="how far back (default 7d)")
+    add("--end", metavar="TIME", help="with --prometheus: until when, epoch seconds or ISO 8601; default: now")
+    add("--step", type=_duration, default=None, metavar="DURATION",
+        help="time between points; default 30s, or as between the first rows of a file")  # fmt: skip
+    add("--timeout", type=_duration, default=600.0, metavar="DURATION", help="longest wait for all of Prometheus")
+    add("--config.file", "--config", dest="config_file", type=Path, metavar="FILE", help="configuration to judge")
+    add("--against", type=Path, metavar="FILE", help="second configuration, shown beside it")
+    add("--no-fits", dest="fits", action="store_false", help="leave ARIMA and isolation forests out: much faster")
+    add("--incidents", type=Path, metavar="FILE", help="YAML or CSV of what happened: start, end, perhaps labels")
+    add("--grace", type=_duration, default=120.0, metavar="DURATION",
+        help="how much too early or too late an alert may be (default 2m)")  # fmt: skip
+    add("--severity", choices=("info", "warning", "critical"), default="warning", metavar="info|warning|critical",
+        help="least severe alerts that count as told (default warning)")  # fmt: skip
+    add("--max-alerts-per-week", type=float, metavar="N", help="exit 1 above it")
+    add("--min-precision", type=_share_or_one, metavar="P", help="exit 1 under it; needs --incidents")
+    add("--min-recall", type=_share_or_one, metavar="R", help="exit 1 under it; needs --incidents")
+    _output_flags(backtest)
+
+
 def _own_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     version = _command(commands, "version", "own:version", "Print the version.")
     _output_flags(version)
@@ -240,6 +272,19 @@ def _positive(text: str) -> float:
 
 def _not_negative(text: str) -> float:
     return 0.0 if float(text) == 0.0 else _positive(text)
+
+
+def _duration(text: str) -> float:
+    from aiops.kit.settings import parse_duration  # noqa: PLC0415 - brings pydantic, and only here
+
+    try:
+        return _positive(str(parse_duration(text)))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _share_or_one(text: str) -> float:
+    return 1.0 if float(text) == 1.0 else _share(text)
 
 
 def _count(text: str) -> int:

@@ -5,6 +5,7 @@ Nothing but the fleet is simulated: the daemon is the one of ``aiops run``, scra
 
 import asyncio
 import logging
+import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,11 @@ from aiops.collect.nvml_watch import Enabled, NvmlSettings
 from aiops.collect.settings import JobSettings, ScrapeSettings, TargetSettings
 from aiops.lab.fleet import Fleet
 from aiops.store.settings import StoreSettings
-from aiops.web.settings import WebSettings
+from aiops.web.settings import WebSettings, split_address
 
 FAULT_AFTER_SECONDS = 8.0
 DETECTED_WITHIN_SECONDS = 45.0
+USUAL_ADDRESS = "127.0.0.1:9797"
 _STRUCK = 1
 
 
@@ -92,11 +94,21 @@ async def _play(daemon: Daemon, fleet: Fleet, serve_seconds: float) -> bool:
     return True
 
 
+def _free_address() -> str:
+    """The usual address, or one that is free when a daemon has it already."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(split_address(USUAL_ADDRESS))
+        except OSError:
+            return "127.0.0.1:0"
+    return USUAL_ADDRESS
+
+
 async def _demo(listen_address: str, seed: int, serve_seconds: float) -> bool:
     with tempfile.TemporaryDirectory(prefix="aiops-demo-") as folder:
         fleet = Fleet(seed=seed)
         await fleet.start()
-        daemon = Daemon(_config(fleet, listen_address, Path(folder)))
+        daemon = Daemon(_config(fleet, listen_address or _free_address(), Path(folder)))
         running = asyncio.create_task(daemon.run())
         try:
             await _until(lambda: daemon.server.port > 0 or running.done(), 10.0)
@@ -110,7 +122,7 @@ async def _demo(listen_address: str, seed: int, serve_seconds: float) -> bool:
 
 
 def run(*, listen_address: str, seed: int, serve_seconds: float) -> int:
-    """Play the demo; return 0 when the incident was found."""
+    """Play the demo; return 0 when the incident was found. An empty address takes the usual one, or a free one."""
     logging.getLogger("aiops").setLevel(logging.ERROR)
     try:
         return 0 if asyncio.run(_demo(listen_address, seed, serve_seconds)) else 1

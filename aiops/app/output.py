@@ -54,8 +54,9 @@ def say(message: str) -> None:
 
 
 def write(text: str) -> None:
-    """Print data as it is."""
+    """Print data as it is, at once: whoever reads a pipe waits for it."""
     sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def document(data: object, output: Output) -> str:
