@@ -5,18 +5,21 @@ next. Averages and quantiles are over the chosen replicas together, from their a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from aiops.render.grafana import RATE
 from aiops.render.rules_pack import Labels, Record
 from aiops.render.rules_promql import Writer, first, inside, quoted, together
 from aiops.signals.catalog import SIGNALS, Kind
-from aiops.signals.profile import Family, How, Profile, Reduce, Source
+from aiops.signals.profile import Family, How, Profile, Reduce, Source, Term
 
 _RENAME = {"gpu": "uuid", "node": "Hostname", "mig": "GPU_I_ID"}
 _LABELS = Labels(
     replica=("job", "instance"), model=("job",), gpu=("job", "instance", "Hostname", "gpu"), rename=_RENAME
 )  # fmt: skip
+_EITHER = ("sglang:*", "gpu_total_*")
+"""Patterns of counters that some versions write with ``_total`` and some without."""
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
@@ -73,6 +76,16 @@ class Query(Writer):
     def merged_labels(self) -> tuple[str, ...]:
         """What is left when the chosen replicas are added up."""
         return tuple(label for label in self.model_labels if label != "pool")
+
+    def _counted(
+        self, source: Term, inner: str, reduce: Reduce = Reduce.SUM, labels: tuple[str, ...] | None = None
+    ) -> str:
+        written = Writer._counted  # noqa: SLF001 - super() finds no class in a dataclass with slots
+        found = written(self, source, inner, reduce, labels)
+        if any(fnmatchcase(source.metric, pattern) for pattern in _EITHER):
+            bare = replace(self, bare=_EITHER)
+            found = first([found, written(bare, source, inner, reduce, labels)])
+        return found
 
     def _value(self, source: Source, signal: str, record: Record) -> str | None:
         how = source.arithmetic(signal)
