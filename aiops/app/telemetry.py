@@ -39,12 +39,13 @@ def target_families(sources: Sequence[SourceStatus]) -> Iterator[Family]:
         found: list[tuple[Mapping[str, str], float]] = []
         for status in sources:
             value = status.facts.get(value_of)
-            if isinstance(value, float | int):
+            if isinstance(value, float | int) and not isnan(value):
                 found.append((_source_labels(status), float(value)))
         return found
 
+    # A source that never was there and need not be (no GPU driver on this machine) is neither up nor down.
     yield Family("aiops_target_up", _GAUGE, "1 when the last attempt to read the source succeeded.",
-                 [(_source_labels(s), float(s.up)) for s in sources if s.last_attempt > 0])  # fmt: skip
+                 [(_source_labels(s), float(s.up)) for s in sources if s.up or s.failures > 0])  # fmt: skip
     yield Family("aiops_target_last_success_timestamp_seconds", _GAUGE, "When the source last answered well.",
                  [(_source_labels(s), s.last_success) for s in sources if s.last_success > 0])  # fmt: skip
     for fact, name, help_ in (
@@ -100,7 +101,9 @@ def signal_families(rows: Iterable[tuple[SeriesKey, float]]) -> Iterator[Family]
             samples.setdefault(key.signal, []).append((labels, value))
     for name in sorted(samples):
         signal = SIGNALS[name]
-        yield Family(exported_name(signal), _GAUGE, signal.meaning, samples[name])
+        exported = exported_name(signal)
+        kind = _COUNTER if exported.endswith("_total") else _GAUGE  # a gauge of that name fails promtool's lint
+        yield Family(exported.removesuffix("_total"), kind, signal.meaning, samples[name])
 
 
 def fit_families(counts: FitCounts) -> Iterator[Family]:
