@@ -233,6 +233,8 @@ class _Layers(Generic[Model]):
             return str(message).removeprefix("Value error, ").removeprefix("Assertion failed, ")
         if kind in ("model_type", "dict_type"):
             message = "should be a mapping"
+        if kind in ("tuple_type", "list_type"):
+            message = "should be a list"
         return _SUBJECT.sub("should", message) + self._got(path, detail["input"])
 
     def _path(self, location: tuple[str | int, ...], names_absent_key: bool) -> Path:  # noqa: FBT001 - private

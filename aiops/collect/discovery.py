@@ -215,7 +215,8 @@ def _groups(document: object, origin: str, meta: Mapping[str, str]) -> tuple[Gro
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"expected a list of {{targets, labels}}; at {where or 'the top'}: {first['msg']}") from None
+        what = first["msg"].replace("valid tuple", "list")
+        raise ValueError(f"expected a list of {{targets, labels}}; at {where or 'the top'}: {what}") from None
     return tuple(
         Group(group.targets, {**group.labels, **meta}, origin, Reach.NO_METADATA) for group in parsed if group.targets
     )

@@ -94,7 +94,9 @@ class PageParser:
         """
         openmetrics = _is_openmetrics(body, content_type)
         if body.count(b"\n") > (most := _LINES_PER_SAMPLE * self._limits.max_samples):
-            raise PageTooLarge(f"more than {most} lines; that is {_LINES_PER_SAMPLE} per allowed sample (max_samples)")
+            raise PageTooLarge(
+                f"more than {most} lines; that is {_LINES_PER_SAMPLE} per allowed sample (limits.samples)"
+            )
         lines = body.split(b"\n")
         memory = self._memory
         if memory is not None and memory.openmetrics == openmetrics:
@@ -292,7 +294,7 @@ class _Walk:
                 self.repeats[at] = tail
                 self.errors[at] = "expected each series once; the first one counts"
         if len(tails) > self._max_samples:
-            raise PageTooLarge(f"{len(tails)} samples; at most {self._max_samples} (max_samples)")
+            raise PageTooLarge(f"{len(tails)} samples; at most {self._max_samples} (limits.samples)")
 
     def bad_values(self, lines: int, comments: set[int]) -> dict[int, str]:
         """Find the lines whose tail cannot be read, repeats too: index → what was expected."""

@@ -21,6 +21,7 @@ from aiops.collect.gpu_model import NvidiaModel
 from aiops.collect.nvml import GpuSample, NvmlReader, NvmlSample, NvmlUnavailable, XidEvent
 from aiops.collect.nvml_signals import NAN, NVML_SIGNALS, GpuSignals
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
+from aiops.kit.log import timestamp
 from aiops.kit.settings import Duration, Section
 from aiops.signals.types import Columns, Entity, EntityKind, Mark, MarkKind, Reading, SeriesKey, SourceStatus
 
@@ -198,10 +199,10 @@ class NvmlCollector:
         return (self._answered(sample),)
 
     def status(self) -> SourceStatus:
-        """Health of the driver; ``error`` says for how long it has hung, also between two reads."""
+        """Health of the driver; ``error`` says since when it hangs, also between two reads."""
         error = self._error
-        if self._hung_at and (busy := self._thread.busy_seconds):
-            error = f"the NVIDIA driver has not answered for {busy:.1f} s: a GPU or the driver hangs"
+        if self._hung_at and self._thread.busy_seconds:  # a moment, not a duration: the text of one fault stays one
+            error = f"the NVIDIA driver has not answered since {timestamp(self._hung_at)}: a GPU or the driver hangs"
         return SourceStatus(
             source=SOURCE,
             kind=SOURCE,

@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TextIO
 
@@ -117,8 +118,21 @@ def configure(level: Level = Level.INFO, format_: Format = Format.LOGFMT, stream
     logging.captureWarnings(capture=True)
 
 
+_MOST_TEXTS = 8  # of one fault
+
+
+@dataclass(slots=True)
+class _Fault:
+    text: str
+    since: float
+    told: set[str]
+
+
 class OnChange:
-    """Tells of a lasting fault three times at most: when it starts, when it becomes another one, when it ends.
+    """Tells of a lasting fault when it starts, when it becomes one not told before, and when it ends.
+
+    A fault that alternates between a few texts (a peer that refuses now and resets then) is one fault: each text is
+    told once until it ends.
 
     Parameters
     ----------
@@ -131,7 +145,7 @@ class OnChange:
     def __init__(self, logger: logging.Logger, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._logger = logger
         self._monotonic = monotonic
-        self._faults: dict[str, tuple[str, float]] = {}
+        self._faults: dict[str, _Fault] = {}
 
     def report(self, subject: str, fault: str, **facts: object) -> None:
         """Say how ``subject`` is now.
@@ -144,17 +158,21 @@ class OnChange:
             What is wrong, or ``""`` when nothing is. Two different texts are two different faults, so changing
             numbers belong into ``facts``, which are logged and not compared.
         """
-        before, since = self._faults.get(subject, ("", self._monotonic()))
-        if fault == before:
-            return
+        known = self._faults.get(subject)
         extra = {**facts, "subject": subject}
         if not fault:
-            del self._faults[subject]
-            lasted = round(self._monotonic() - since, 3)
-            self._logger.info("fault ended", extra={**extra, "fault": before, "lasted_seconds": lasted})
-            return
-        self._faults[subject] = (fault, since)
-        self._logger.warning("fault changed" if before else "fault started", extra={**extra, "fault": fault})
+            if known is not None:
+                del self._faults[subject]
+                lasted = round(self._monotonic() - known.since, 3)
+                self._logger.info("fault ended", extra={**extra, "fault": known.text, "lasted_seconds": lasted})
+        elif known is None:
+            self._faults[subject] = _Fault(fault, self._monotonic(), {fault})
+            self._logger.warning("fault started", extra={**extra, "fault": fault})
+        else:
+            known.text = fault
+            if fault not in known.told and len(known.told) < _MOST_TEXTS:
+                known.told.add(fault)
+                self._logger.warning("fault changed", extra={**extra, "fault": fault})
 
     def forget(self, subject: str) -> None:
         """Drop a subject that no longer exists, without a word."""

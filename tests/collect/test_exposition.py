@@ -345,8 +345,8 @@ def test_memory_does_not_grow_with_churn() -> None:
 @pytest.mark.parametrize(
     ("limits", "good", "bad", "names"),
     [
-        (Limits(max_samples=2), "a 1\nb 2\na 3\n", "a 1\nb 2\nc 3\n", "max_samples"),
-        (Limits(max_samples=2), "\n" * 10, "\n" * 11, "max_samples"),
+        (Limits(max_samples=2), "a 1\nb 2\na 3\n", "a 1\nb 2\nc 3\n", "limits.samples"),
+        (Limits(max_samples=2), "\n" * 10, "\n" * 11, "limits.samples"),
         (Limits(max_labels=1), 'a{b="1"} 1', 'a{b="1",c="2"} 1', "max_labels"),
         (Limits(max_name_bytes=3), 'abc{def="1"} 1', "abcd 1", "max_name_bytes"),
         (Limits(max_name_bytes=3), '{"é.",b="1"} 1', '{"é..",b="1"} 1', "max_name_bytes"),

@@ -148,3 +148,18 @@ def test_a_forgotten_subject_starts_anew(caplog: pytest.LogCaptureFixture) -> No
     faults.report("t", "")
     faults.report("t", "refused")
     assert [entry.getMessage() for entry in caplog.records] == ["fault started", "fault started"]
+
+
+def test_a_fault_that_alternates_does_not_fill_a_disk(caplog: pytest.LogCaptureFixture) -> None:
+    faults = OnChange(logging.getLogger("aiops.test"))
+    for turn in range(100):
+        faults.report("t", "reset" if turn % 2 else "refused")
+    assert [vars(entry)["fault"] for entry in caplog.records] == ["refused", "reset"]
+    for turn in range(100):
+        faults.report("t", f"a text that never repeats: {turn}")
+    assert len(caplog.records) == 8
+    with caplog.at_level(logging.INFO, "aiops.test"):
+        faults.report("t", "")
+    assert vars(caplog.records[-1])["fault"] == "a text that never repeats: 99"
+    faults.report("t", "reset")
+    assert caplog.records[-1].getMessage() == "fault started"
