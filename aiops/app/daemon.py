@@ -21,6 +21,7 @@ from aiops.app.flags import RunOptions
 from aiops.app.source import DaemonSource
 from aiops.app.state import State
 from aiops.app.warmup import warm_up
+from aiops.incidents.alert import AlertState
 from aiops.incidents.grouping import Grouping
 from aiops.incidents.machine import Machine
 from aiops.kit import log
@@ -33,6 +34,7 @@ from aiops.web.source import ReloadFailed
 
 _LOG = logging.getLogger("aiops.app.daemon")
 _STOP_SECONDS = 2.0
+_TOLD = (AlertState.FIRING, AlertState.RESOLVED)  # what comes and goes between is for debugging
 _NEED_RESTART = ("interval", "store", "web", "nvml", "probe", "integrity", "prometheus", "signals")
 
 
@@ -149,7 +151,8 @@ class Daemon:
         if self.dispatcher is not None:
             self.dispatcher.submit(self.pipeline.machine.alerts, outcome.incidents)
         for move in outcome.transitions:
-            _LOG.info(
+            _LOG.log(
+                logging.INFO if move.alert.state in _TOLD else logging.DEBUG,
                 "alert moved",
                 extra={"alert": move.alert.key.rule, "series": str(move.alert.key.series), "from": str(move.before),
                        "to": str(move.alert.state), "reason": move.reason.text},
