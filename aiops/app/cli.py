@@ -185,7 +185,7 @@ def _backtest_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     past = backtest.add_mutually_exclusive_group(required=True)
     past.add_argument("--prometheus", metavar="URL", help="replay what Prometheus has of its targets")
     past.add_argument("--csv", nargs="+", type=Path, metavar="FILE",
-        help="replay files timestamp,SIGNAL[,SIGNAL…], one replica each; a SIGNAL is queue_len, ttft:p95, …")  # fmt: skip
+        help="replay files timestamp,SIGNAL[,SIGNAL…], one replica each; SIGNAL is queue_len, ttft:p95, …")  # fmt: skip
     add("--selector", metavar="MATCHERS", default="{}", help='with --prometheus: which targets, such as {job="vllm"}')
     add("--query", action="append", default=[], metavar="SIGNAL=PROMQL",
         help="with --prometheus: take this series instead of whole pages; repeatable")  # fmt: skip

@@ -38,11 +38,14 @@ class Recording:
         The same in UTC epoch seconds, float64 [rows].
     values
         float64 [rows, channels], NaN = unknown.
+    names
+        Name of each channel, in lower case.
     """
 
     stamps: tuple[str, ...]
     seconds: NDArray[np.float64]
     values: NDArray[np.float64]
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,7 @@ def read(file: Path) -> Recording:
             raise CommandFailedError(f"{file}: not a CSV file: {error}") from None
     if not stamps:
         raise CommandFailedError(f"{file}: there are no rows after the header")
-    return Recording(tuple(stamps), np.array(seconds), np.array(values))
+    return Recording(tuple(stamps), np.array(seconds), np.array(values), tuple(names[index] for index in wanted))
 
 
 @contextmanager
