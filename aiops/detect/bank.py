@@ -14,11 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aiops.detect.arima import Arima
-from aiops.detect.base import AlertKey, Detector, RuleText, Scores, Severity, Timing, Verdict, Verdicts, Window
+from aiops.detect.base import (
+    AlertKey,
+    Detector,
+    Explains,
+    RuleText,
+    Scores,
+    Severity,
+    Timing,
+    Verdict,
+    Verdicts,
+    Window,
+)
 from aiops.detect.columns import ColumnState
 from aiops.detect.fitting import Fitted
 from aiops.detect.iforest import IForest
 from aiops.detect.liveness import Liveness
+from aiops.detect.peers import Peers
 from aiops.detect.policy import AnomalyPolicy, Compiler, PolicyColumns, Watch, not_critical
 from aiops.detect.rules import Conditions, Rule, RuleBook
 from aiops.detect.settings import DetectSettings
@@ -30,6 +42,7 @@ DETECTORS: Mapping[str, Callable[[DetectSettings, Compiler], Detector]] = {
     "zscore": ZScore,
     "arima": Arima,
     "iforest": IForest,
+    "peers": Peers,
 }
 """Every statistical detector. The name prefixes its arrays in snapshots."""
 ADVISORS = frozenset({"iforest"})
@@ -182,7 +195,7 @@ class Bank:
                     score=score,
                     value=value,
                     summary=watch.summary,
-                    reason=_reason(key, value, (expected, lower, upper), score),
+                    reason=_reason(key, value, (expected, lower, upper), score) + self._explained(int(column), scores),
                     expected=expected,
                     lower=lower,
                     upper=upper,
@@ -192,6 +205,10 @@ class Bank:
                     runbook=watch.runbook,
                 ),
             )
+
+    def _explained(self, column: int, scores: BankScores) -> str:
+        alarmed = (one for one in self._detectors if scores.votes[one.name][column] >= 1)
+        return "".join(f"; {text}" for one in alarmed if isinstance(one, Explains) and (text := one.explain(column)))
 
     def _learn(
         self, window: Window, columns: PolicyColumns, score: NDArray[np.float32], alerts: Collection[AlertKey]

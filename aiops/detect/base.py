@@ -7,7 +7,7 @@ NaN = not ready or not known. Order in the bank: score, decide, then learn.
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +125,15 @@ class Detector(Protocol):
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Continue from arrays of :meth:`state` whose columns were already moved to today's places."""
+        ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A detector that can say more than its band does."""
+
+    def explain(self, column: int) -> str:
+        """Say why the newest row of a column is unusual; asked between score and learn. Empty: nothing to add."""
         ...
 
 
