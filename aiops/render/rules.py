@@ -44,11 +44,11 @@ def rule_files(pack: Pack, profiles: Iterable[Profile], alerts: Mapping[str, Ale
     profiles
         Engines, gateways and GPU exporters get a file of records each; others have none.
     alerts
-        Name → alerts. The file ``serving`` also gets the error budgets.
+        Name → alerts; the error budgets are a file of their own beside them.
     """
     known = sorted(profiles, key=lambda profile: profile.name)
     records = [file for profile in known for file in _record_files(pack, profile)]
-    return (*records, *(_alert_file(pack, name, file) for name, file in sorted(alerts.items())))
+    return (*records, _budget_file(pack), *(_alert_file(pack, name, file) for name, file in sorted(alerts.items())))
 
 
 def rule_text(file: RuleFile) -> str:
@@ -130,15 +130,21 @@ def _alert_file(pack: Pack, name: str, file: AlertFile) -> RuleFile:
         {"name": f"aiops-{group}", "rules": [_alert(pack, alert) for alert in alerts]}
         for group, alerts in file.groups.items()
     ]
-    if name == "serving":
-        runbooks = {objective.runbook: runbook_url(pack, objective.runbook) for objective in pack.objectives}
-        burns = [_spoken(pack, rule) for rule in burn_alerts(pack, runbooks)]
-        groups = [
-            {"name": "aiops-error-budget-windows", "rules": window_records(pack)},
-            {"name": "aiops-error-budgets", "rules": burns},
-            *groups,
-        ]
     return RuleFile(f"alerts-{name}", file.about.strip(), tuple(groups))
+
+
+def _budget_file(pack: Pack) -> RuleFile:
+    runbooks = {objective.runbook: runbook_url(pack, objective.runbook) for objective in pack.objectives}
+    about = (
+        "Error budgets by several windows: first token, tokens, whole requests, errors, refusals.\n"
+        "Needs the engine-* or gateway-* file of every program that you run. Set your objectives before you load it."
+    )
+    alerts = [_spoken(pack, rule) for rule in burn_alerts(pack, runbooks)]
+    groups = (
+        {"name": "aiops-error-budget-windows", "rules": window_records(pack)},
+        {"name": "aiops-error-budgets", "rules": alerts},
+    )
+    return RuleFile("alerts-error-budgets", about, groups)
 
 
 def _alert(pack: Pack, alert: Alert) -> Rule:
