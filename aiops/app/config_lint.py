@@ -3,13 +3,14 @@
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, SecretStr
 
 from aiops.app.config_file import Path, dotted
 from aiops.app.config_load import Loaded, Sources
-from aiops.app.config_shape import is_secret, keys_of, types_at
+from aiops.app.config_shape import is_secret, keys_of, names_at, types_at
 from aiops.kit.text import printable
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -22,7 +23,9 @@ CODES = {
     "C004": "credentials travel without TLS",
     "C005": "the server listens beyond this machine and asks for no password",
     "C006": "TLS accepts any certificate",
+    "C007": "a file that is named does not exist",
 }
+_MUST_EXIST = ("password_file", "credentials_file", "ca_file", "cert_file", "key_file", "manifest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Advice:
     message: str
 
     def __str__(self) -> str:
-        return printable(f"{self.where}: {self.key}: {self.message} [{self.code}]")
+        return printable(f"{self.where}: {self.key}: {CODES[self.code]}; {self.message} [{self.code}]")
 
 
 def lint(loaded: Loaded[Model], sources: Sources) -> list[Advice]:
@@ -56,11 +59,15 @@ def _walk(loaded: Loaded[Model]) -> Iterator[tuple[str, Path, str]]:
         if note := _deprecation(type(loaded.config), path):
             yield "C001", path, note
         in_file = loaded.origin(path).startswith(f"{loaded.file_name}:") if loaded.file_name else False
+        if isinstance(value, FilePath) and path[-1] in _MUST_EXIST and not value.is_file():
+            yield "C007", path, "until it is there, whatever needs it fails"
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         if not isinstance(text, str | bool):
             continue
         if text and in_file and path not in loaded.references and is_secret(type(loaded.config), path):
-            yield "C002", path, f"write ${{NAME}} or use {path[-1]}_file"
+            beside = f"{path[-1]}_file"
+            or_file = f" or use {beside}" if beside in names_at(type(loaded.config), path[:-1]) else ""
+            yield "C002", path, f"write ${{NAME}}{or_file}"
         if isinstance(text, str) and text.startswith("http://") and "@" in text.split("/", 3)[2]:
             yield "C004", path, "user and password go over the wire in the clear; use https"
         if path == ("web", "listen_address") and not str(text).startswith(("127.", "[::1]", "localhost:")):

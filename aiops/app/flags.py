@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiops.app.config import Config
-from aiops.app.config_load import Loaded, Override, Sources, load
+from aiops.app.config_file import Problem
+from aiops.app.config_load import ConfigError, Loaded, Override, Sources, load
 
 # Attribute of the parsed arguments → flag and setting.
 _SETTINGS: dict[str, tuple[str, str]] = {
@@ -37,7 +38,27 @@ class RunOptions:
 
     def again(self) -> "RunOptions":
         """Read the same layers anew, for a reload; raises ``ConfigError`` and changes nothing when they are bad."""
-        return RunOptions(load(Config, self.sources), self.sources)
+        return RunOptions(load_config(self.sources), self.sources)
+
+
+def load_config(sources: Sources) -> Loaded[Config]:
+    """Read all layers and hold them against the shipped rules too, so that what passes here can be run.
+
+    Raises
+    ------
+    ConfigError
+        With every problem found.
+    """
+    loaded = load(Config, sources)
+    # Imported here: only a configuration that sets overrides needs the detectors to be checked.
+    if loaded.config.detect.disable or loaded.config.detect.severity:
+        from aiops.app.assembly import build_bank  # noqa: PLC0415
+
+        try:
+            build_bank(loaded.config)
+        except ValueError as error:
+            raise ConfigError([Problem(loaded.origin(("detect",)), "", str(error))]) from None
+    return loaded
 
 
 def sources(args: Namespace) -> Sources:

@@ -21,6 +21,8 @@ UrlPath = Annotated[str, StringConstraints(pattern=r"^/")]
 
 def _checked_target(text: str) -> str:
     url = URL(text if "://" in text else f"//{text}")
+    if not text.isprintable() or " " in text:
+        raise ValueError("expected http(s)://host:port/path or host:port, without spaces")
     if url.scheme not in ("", "http", "https") or not url.host or (not url.scheme and url.path.strip("/")):
         raise ValueError("expected http(s)://host:port/path or host:port")
     if url.user is not None:

@@ -343,3 +343,23 @@ def test_completion_knows_every_command(real_program: Callable[[str], str], tmp_
         assert done.stdout.strip() == expected
     assert "complete -c aiops" in script("fish", build_parser())
     assert "bashcompinit" in script("zsh", build_parser())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("detect: {disable: [TargetDwn]}", "there is no rule 'TargetDwn'; did you mean TargetDown?"),
+        ("detect: {severity: {LLMQueueTimeAnomalous: critical}}", "cannot be critical"),
+        ("scrape: {targets: ['not a url']}", "without spaces"),
+    ],
+)
+def test_what_cannot_run_is_not_called_valid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, expected: str
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(f"interval: 5s\n{text}\n")
+    for command in (["check", "config", str(file)], ["run", "--config", str(file)]):
+        assert main(command) == 1
+        err = capsys.readouterr().err
+        assert f"{file}:2: " in err
+        assert expected in err

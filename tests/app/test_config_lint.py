@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
+from aiops.app.config import Config
 from aiops.app.config_lint import CODES, lint
 from aiops.app.config_load import Override, Sources, load
 from aiops.kit.settings import Secret, Section
@@ -17,6 +18,8 @@ class Peer(Section):
     """Address."""
     token: Secret | None = None
     """Secret."""
+    ca_file: Path | None = None
+    """Certificates."""
     insecure_skip_verify: bool = False
     """Trap."""
     old: int = Field(1, deprecated="use new instead")
@@ -63,6 +66,7 @@ def codes(tmp_path: Path, text: str, *, mode: int = 0o600, environ: dict[str, st
         ("web: {listen_address: '[::1]:1'}", []),
         ("peers: [{insecure_skip_verify: true}]", ["C006"]),
         ("peers: [{insecure_skip_verify: false}]", []),
+        ("peers: [{ca_file: /nonexistent/ca.pem}]", ["C007"]),
         ("peers: [{old: 2, insecure_skip_verify: true}]", ["C006", "C001"]),
     ],
 )
@@ -80,5 +84,18 @@ def test_variables_and_flags_may_hold_secrets_but_not_be_unwise(tmp_path: Path) 
     sources = Sources(None, {}, (Override(("web", "listen_address"), ":1", "--web.listen-address"),))
     advice = lint(load(Whole, sources), sources)
     assert len(advice) == 1
-    assert str(advice[0]).startswith("--web.listen-address: web.listen_address: put a proxy")
+    assert str(advice[0]).startswith("--web.listen-address: web.listen_address: the server listens")
     assert str(advice[0]).endswith("[C005]")
+
+
+def test_advice_names_only_settings_that_exist(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "notify: {webhooks: [{url: 'https://h/hook-7f3a'}]}\n"
+        "probe: {endpoints: [{url: 'http://h/v1', model: m, client: {authorization: {credentials: token-7f3a}}}]}\n"
+    )
+    file.chmod(0o600)
+    advice = lint(load(Config, Sources(file, {})), Sources(file, {}))
+    texts = {item.key.split(".")[0]: item.message for item in advice if item.code == "C002"}
+    assert texts == {"notify": "write ${NAME}", "probe": "write ${NAME} or use credentials_file"}
+    assert "7f3a" not in "".join(map(str, advice))

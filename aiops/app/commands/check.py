@@ -2,11 +2,11 @@
 
 from argparse import Namespace
 
-from aiops.app.config import Config, json_schema
+from aiops.app.config import json_schema
 from aiops.app.config_lint import lint
-from aiops.app.config_load import ConfigError, load
+from aiops.app.config_load import ConfigError
 from aiops.app.config_print import to_yaml
-from aiops.app.flags import sources
+from aiops.app.flags import load_config, sources
 from aiops.app.output import Exit, Output, document, say, write
 
 
@@ -17,7 +17,7 @@ def config(args: Namespace) -> int:
         return Exit.OK
     where = sources(args)
     try:
-        loaded = load(Config, where)
+        loaded = load_config(where)
     except ConfigError as error:
         say(str(error))
         say(f"{where.file or 'configuration'}: {len(error.problems)} problem(s) found")

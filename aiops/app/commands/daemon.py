@@ -3,9 +3,8 @@
 from argparse import Namespace
 from importlib import import_module
 
-from aiops.app.config import Config
-from aiops.app.config_load import ConfigError, load
-from aiops.app.flags import RunOptions, sources
+from aiops.app.config_load import ConfigError
+from aiops.app.flags import RunOptions, load_config, sources
 from aiops.app.output import Exit, say
 from aiops.kit import log
 
@@ -14,7 +13,7 @@ def run(args: Namespace) -> int:
     """``aiops run``: no daemon starts from a configuration that is not wholly valid."""
     where = sources(args)
     try:
-        loaded = load(Config, where)
+        loaded = load_config(where)
     except ConfigError as error:
         say(str(error))
         say("aiops: not started, because the configuration is not valid")
