@@ -2,8 +2,8 @@
 
 The number is the least N with which the promise is kept over the time that matters: from when a new replica could serve
 until one asked for after it could. For a cut it is from now on, with half of the allowed misses, and the futures are
-drawn from everything the last day did from a moment like this one: that is the replay with one replica less. Then come
-limits that do not argue: steps, floor, ceiling, budget, power.
+drawn from everything that followed such a moment in the kept past (some hours at most): that is the replay with one
+replica less. Then come limits that do not argue: steps, floor, ceiling, budget, power.
 """
 
 from collections import deque
