@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     _plan_commands(commands)
     _score_commands(commands)
     _backtest_commands(commands)
+    _dashboard_commands(commands)
     _own_commands(commands)
     return parser
 
@@ -206,6 +207,22 @@ def _backtest_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     add("--min-precision", type=_share_or_one, metavar="P", help="exit 1 under it; needs --incidents")
     add("--min-recall", type=_share_or_one, metavar="R", help="exit 1 under it; needs --incidents")
     _output_flags(backtest)
+
+
+def _dashboard_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    dashboards = _command(commands, "dashboards", "", "Grafana boards of the fleet, of each engine and of aiops.")
+    kinds = dashboards.add_subparsers(title="what to do", metavar="WHAT", required=True)
+    export = _command(kinds, "export", "dashboards:export", "Write the boards to a folder.")
+    export.add_argument("folder", metavar="FOLDER", type=Path, help="made when it is not there")
+    export.add_argument("--configmaps", action="store_true", help="as ConfigMaps for the sidecar of Grafana's chart")
+    push = _command(kinds, "push", "dashboards:push", "Hand the boards to a Grafana; replaces those of before.")
+    push.add_argument("--url", dest="grafana", metavar="URL", required=True, help="the Grafana")
+    push.add_argument("--token-file", metavar="FILE", type=Path, help="token of a service account that may edit boards")
+    push.add_argument("--folder", dest="grafana_folder", metavar="UID", default="", help="folder in Grafana")
+    push.add_argument("--timeout", metavar="SECONDS", type=_positive, default=10.0, help="longest wait for one board")
+    for parser in (export, push):
+        parser.add_argument("--only", action="append", default=[], metavar="UID", help="only this board; repeatable")
+        parser.add_argument("--page-url", default="", metavar="URL", help="link the boards to the page of aiops")
 
 
 def _own_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
