@@ -245,9 +245,11 @@ def _against_truth(one: Run, weeks: float) -> dict[str, Any]:
 
 def rows(documents: Sequence[dict[str, Any]]) -> list[list[str]]:
     """The table: a line per number, a column per configuration."""
-    plain = ("alerts", "alerts_per_week", "incidents", "incidents_per_week", "known", "found", "precision", "recall", "delay_median_seconds",
-             "delay_p90_seconds", "false_alerts_per_week", "false_statistical_alerts_per_week",
-             "budget_asked_per_week", "series", "fitted_models")  # fmt: skip
+    plain = (
+        "alerts", "alerts_per_week", "incidents", "incidents_per_week", "known", "found", "precision", "recall",
+        "delay_median_seconds", "delay_p90_seconds", "false_alerts_per_week", "false_statistical_alerts_per_week",
+        "budget_asked_per_week", "series", "fitted_models",
+    )  # fmt: skip
     listed = [
         [name.replace("_", " "), *(_number(one.get(name)) for one in documents)]
         for name in plain
