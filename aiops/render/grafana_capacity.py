@@ -2,9 +2,23 @@
 
 from dataclasses import replace
 
-from aiops.render.grafana import Board, Look, Panel, Row, Target
-from aiops.render.grafana_own import OWN, POOL, REPLICA, VARIABLES, legend, series, signal_panel, total
+from aiops.render.grafana import RATE, Board, Look, Panel, Row, Target
+from aiops.render.grafana_own import (
+    OWN,
+    POOL,
+    REPLICA,
+    VARIABLES,
+    WATCHED,
+    legend,
+    own,
+    rate,
+    series,
+    signal_panel,
+    total,
+)
 
+_SERVICE = ("exported_job", "pool", "model_name")
+_NAME = legend(_SERVICE)
 _MODEL = "{{model_name}}"
 
 
@@ -16,8 +30,95 @@ def capacity() -> Board:
         about="How much there is, how much is used, and how far the wall is.",
         source=OWN,
         variables=VARIABLES,
-        rows=(_load(), _slots(), _memory(), _replicas(), _money()),
+        rows=(_advice(), _trust(), _load(), _slots(), _memory(), _replicas(), _money()),
     )
+
+
+def _of_pool(metric: str, *more: str) -> str:
+    where = f'{WATCHED}, model_name=~"$model"'
+    return f"max by ({', '.join((*_SERVICE, *more))}) ({metric}{{{where}}})"
+
+
+def _advice() -> Row:
+    return Row(
+        "Advice",
+        (
+            Panel(
+                "Recommended and actual replicas",
+                "Replicas to have, and (dashed) those that exist. Where the first line is missing there is no advice.",
+                (
+                    Target(_of_pool("aiops_recommended_replicas"), f"{_NAME} recommended"),
+                    Target(_of_pool("aiops_current_replicas"), f"{_NAME} actual", line=True),
+                ),
+                axis="replicas",
+                width=12,
+            ),
+            Panel(
+                "Requests in time",
+                "Share of requests that are expected in time with the replicas of now.",
+                (Target(_of_pool("aiops_slo_probability"), _NAME),),
+                "percentunit",
+                width=6,
+                top=1,
+            ),
+            Panel(
+                "Recommended over actual",
+                "What an autoscaler multiplies by: above 1 there are too few replicas.",
+                (Target(_of_pool("aiops_replica_ratio"), _NAME),),
+                width=6,
+            ),
+            Panel(
+                "What limits the pool",
+                "The resource that is used up first.",
+                (Target(_of_pool("aiops_binding_constraint_info", "constraint"), f"{_NAME} {{{{constraint}}}}"),),
+                look=Look.STACK,
+                top=1,
+            ),
+            Panel(
+                "Time until the KV cache is full",
+                "By the trend of now; missing where it is not surely filling up.",
+                (Target(_of_pool("aiops_kv_exhaustion_seconds"), _NAME),),
+                "s",
+            ),
+            Panel(
+                "Time until memory or disk is used up",
+                "By the trend of now; missing where it is not surely running out.",
+                (Target(f"min by (node, gpu, exported_instance, signal) ({own('aiops_exhaustion_seconds')})",
+                        legend(("node", "gpu", "exported_instance", "signal"))),),
+                "s",
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _trust() -> Row:
+    return Row(
+        "Can it be trusted",
+        (
+            Panel("No advice", "1 while there is no advice for the pool.",
+                  (Target(_of_pool("aiops_capacity_abstained"), _NAME),), "bool_on_off", width=6, top=1),
+            Panel("Error of the model", "Factor by which the model missed the waits of the last hour. 1 is perfect.",
+                  (Target(_of_pool("aiops_capacity_model_error_ratio"), _NAME),), width=6, axis="times"),
+            Panel(
+                "Error of the chance",
+                "Mean distance between the share of requests in time that was promised and what came.",
+                (Target(_of_pool("aiops_recommendation_error_ratio"), _NAME),),
+                "percentunit",
+                width=6,
+            ),
+            Panel(
+                "What became of advice",
+                "Recommendations by what was done with them, and steps of the planner by how they ended.",
+                (
+                    Target(f"sum by (outcome) (increase({own('aiops_recommendation_outcomes_total')}[{RATE}]))",
+                           "advice {{outcome}}"),
+                    Target(f"sum by (outcome) ({rate('aiops_capacity_steps_total')})", "steps a second {{outcome}}"),
+                ),
+                width=6,
+            ),
+        ),
+        folded=True,
+    )  # fmt: skip
 
 
 def _load() -> Row:

@@ -17,7 +17,7 @@ BOARDS = {board.uid: as_json(board) for board in boards()}
 RECORDED = re.compile(r"^(model:llm_|ALERTS$)")
 """Recorded shares are per model, over replicas; alerts have the labels of their rules."""
 GRAFANA_UNITS = {"short", "s", "bytes", "Bps", "percentunit", "celsius", "watt", "hertz", "reqps", "eps",
-                 "currencyUSD", "bool_on_off"}  # fmt: skip
+                 "currencyUSD", "bool_on_off", "dateTimeFromNow"}  # fmt: skip
 
 each_board = pytest.mark.parametrize("uid", BOARDS)
 
