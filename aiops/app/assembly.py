@@ -5,6 +5,7 @@ import hashlib
 from aiops.app import presets
 from aiops.app.config import Config
 from aiops.app.pipeline import Pipeline
+from aiops.app.plugins import named_plugins
 from aiops.app.presets import Folder, shipped
 from aiops.collect.gpu_model import NvidiaModel
 from aiops.detect.bank import Bank
@@ -25,9 +26,9 @@ def build_bank(config: Config) -> Bank:
     Raises
     ------
     ValueError
-        When an override of the configuration names no rule.
+        When an override of the configuration names no rule, or a plug-in is not there.
     """
-    return Bank(config.detect, presets.anomaly_policy(), presets.rulebook())
+    return Bank(config.detect, presets.anomaly_policy(), presets.rulebook(), named_plugins(config.detect.plugins))
 
 
 def bank_signature(config: Config) -> str:

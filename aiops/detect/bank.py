@@ -8,6 +8,7 @@ normal. What stays out of bounds for ``relearn_after`` with no such alert is acc
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
@@ -38,7 +39,9 @@ from aiops.detect.zscore import ZScore
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.types import Entity, Mark, SeriesKey, SourceStatus
 
-DETECTORS: Mapping[str, Callable[[DetectSettings, Compiler], Detector]] = {
+Builder = Callable[[DetectSettings, Compiler], Detector]
+"""Makes a detector that has seen nothing, from the settings and the policy that all detectors share."""
+DETECTORS: Mapping[str, Builder] = {
     "zscore": ZScore,
     "arima": Arima,
     "iforest": IForest,
@@ -81,6 +84,8 @@ class Bank:
         Thresholds and overrides.
     policy, rulebook
         The two documents of ``models/detectors``.
+    plugins
+        Further detectors by name; they judge beside ours.
 
     Raises
     ------
@@ -88,7 +93,13 @@ class Bank:
         When an override names a rule that does not exist, or makes a statistical rule critical.
     """
 
-    def __init__(self, settings: DetectSettings, policy: AnomalyPolicy, rulebook: RuleBook) -> None:
+    def __init__(
+        self,
+        settings: DetectSettings,
+        policy: AnomalyPolicy,
+        rulebook: RuleBook,
+        plugins: Mapping[str, Builder] = MappingProxyType({}),
+    ) -> None:
         _check_overrides(settings, policy, rulebook)
         off = frozenset(settings.disable)
         self._settings = settings
@@ -102,7 +113,7 @@ class Bank:
         self._rules = {text.name: text for text in (*map(_text_of_rule, rules), *statistical)}
         self._detectors: tuple[Detector, ...] = ()
         if settings.enabled:
-            self._detectors = tuple(build(settings, self._policy) for build in DETECTORS.values())
+            self._detectors = tuple(build(settings, self._policy) for build in {**plugins, **DETECTORS}.values())
         self._state = ColumnState(outside=0.0)
         self._scores: BankScores | None = None
 

@@ -68,5 +68,8 @@ class DetectSettings(Section):
     """Names of rules that are not judged at all."""
     severity: dict[str, Severity] = Field(default_factory=dict)
     """Rule name → severity instead of the shipped one. Statistical rules take ``info`` or ``warning`` only."""
+    plugins: tuple[str, ...] = ()
+    """Detectors of other packages that judge beside ours, by their name in the entry-point group
+    ``aiops.detectors``. None by default: installing a package must not change what alerts."""
     fit: FitSettings = FitSettings()
     """Models that are fitted beside the daemon."""
