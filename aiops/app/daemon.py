@@ -111,7 +111,10 @@ class Daemon:
             self._every("capacity", self.config.capacity.interval, self._advise)
         if self.fits.possible():
             self._every("fits", self.config.detect.fit.interval, self.fits.round)
-        _LOG.info("started", extra={"version": __version__, "url": self.config.web.base_url})
+        url = self.config.web.base_url
+        if self.config.web.listen_address.endswith(":0") and not self.config.web.external_url:
+            url = f"{url.rpartition(':')[0]}:{self.server.port}"  # the port that was free
+        _LOG.info("started", extra={"version": __version__, "url": url})
 
     def _every(self, name: str, seconds: float, work: Work, beat: Beat | None = None) -> None:
         self.supervisor.spawn(name, lambda: every(seconds, work, clock=self.clock, beat=beat))

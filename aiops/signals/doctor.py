@@ -133,7 +133,7 @@ def examine(
         programs=tuple(profile.name for profile in resolution.profiles),
         entities=tuple(dict.fromkeys(key.entity for key in reading.columns.keys)),
         roles=roles,
-        message=_message(first, roles, two_pages=again is not None),
+        message=_message(first, resolution.version, roles, two_pages=again is not None),
         bad_lines=last.bad_lines,
         first_error=last.first_error,
     )
@@ -250,14 +250,14 @@ def _unknown_program(profiles: Sequence[Profile], page: Page) -> Diagnosis:
     return Diagnosis("", "", "", (), (), (), message, page.bad_lines, page.first_error)
 
 
-def _message(profile: Profile, roles: Sequence[RoleReport], *, two_pages: bool) -> str:
+def _message(profile: Profile, version: str, roles: Sequence[RoleReport], *, two_pages: bool) -> str:
     def count(status: Status) -> int:
         return sum(role.status is status and role.on_page for role in roles)
 
     parts = [f"{count(status)} {status.value}" for status in Status if count(status)]
     if waiting := sum(not role.on_page for role in roles):
         parts.append(f"{waiting} not on the page yet")
-    text = f"{profile.title}: {', '.join(parts)}."
+    text = f"{' '.join(filter(None, (profile.title, version)))}: {', '.join(parts)}."
     if not two_pages:
         text += " Rates and quantiles need a second page."
     if profile.docs and count(Status.MISSING):

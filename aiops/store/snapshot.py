@@ -98,6 +98,7 @@ class _Header:
 
 
 _HEADER = Codec(_Header)
+_ZIP = b"PK\x03\x04"
 
 
 def capture(ring: Ring, states: Mapping[str, SavedState], now: float) -> Snapshot:
@@ -204,6 +205,9 @@ def _sweep(path: Path) -> None:
 def _parsed(path: Path) -> Snapshot:
     if path.exists() and not path.is_file():
         raise ValueError("not a regular file")
+    with path.open("rb") as file:
+        if file.read(len(_ZIP)) != _ZIP:  # numpy would take it for a pickle, and advise to trust it
+            raise ValueError("damaged: it does not begin as an npz archive does")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as members:
         header = _HEADER.load(members["header"].tobytes())
         if (header.format, header.version) != (FORMAT, VERSION):

@@ -66,10 +66,10 @@ TARGETS = {
             "kind": "scrape",
             "entity": {"kind": "replica", "labels": {"job": "vllm", "instance": HOSTILE}},
             "health": "down",
-            "lastError": "connection refused " * 20,
+            "lastError": "http://gpu-1:8000/metrics connection refused " + "again " * 20,
             "lastScrape": "2026-01-01T00:00:00Z",
             "lastScrapeDuration": 0.0123,
-            "facts": {"engine": "vllm"},
+            "facts": {"engine": "vllm", "url": "http://gpu-1:8000/metrics"},
         },
         {"source": HOSTILE, "health": "up"},
         "nonsense",
@@ -188,6 +188,7 @@ def test_tables_fit_and_are_harmless(
     assert len(out.splitlines()) == 3
     assert out.startswith("SOURCE")
     assert "connection refused" in out
+    assert "/metrics connection" not in out, "the reason comes first: the URL would push it off the screen"
     assert "…" in out
     assert "\x1b" not in out
     assert "\u202e" not in out
@@ -217,7 +218,7 @@ def test_alerts_and_incidents(daemon: tuple[str, Answers], capsys: pytest.Captur
     url, answers = daemon
     answers["/api/v1/alerts"], answers["/api/v1/incidents"] = success(ALERTS), success(INCIDENTS)
     assert main(["alerts", "--url", url, "--no-headers"]) == 0
-    assert re.match(r"firing +GpuHot +page +\d+d +71 °C +gpu=0\n", capsys.readouterr().out)
+    assert re.match(r"firing +GpuHot +page +\d+d +gpu=0\n", capsys.readouterr().out)
     assert main(["incidents", "--url", url, "--no-headers"]) == 0
     assert re.match(r"a1 +open +critical +\d+d +2 +heat\n", capsys.readouterr().out)
 

@@ -150,6 +150,14 @@ def test_another_kind_of_entity_is_not_judged(rulebook: RuleBook, entity_window:
     assert dict(Conditions(rulebook.rules).evaluate(window)) == {}
 
 
+def test_an_xid_alert_says_which_one(rulebook: RuleBook, entity_window: Callable) -> None:
+    for case, begin in (({"gpu_xid": 1, "gpu_xid_last": 79}, "gpu_xid = 1 events, gpu_xid_last = 79."),
+                        ({"gpu_xid": 1}, "gpu_xid = 1 events.")):  # fmt: skip
+        window = entity_window(Entity.of(EntityKind.GPU, gpu="0"), case)
+        [verdict] = dict(Conditions(rulebook.rules).evaluate(window)).values()
+        assert verdict.reason.startswith(begin)
+
+
 def test_all_entities_are_judged_at_once(rulebook: RuleBook, make_window: Callable) -> None:
     entities = [Entity.of(EntityKind.REPLICA, instance=str(i)) for i in range(4)]
     keys = [SeriesKey(one, signal) for one in entities for signal in ("running", "queue_len")]

@@ -11,7 +11,7 @@ from datetime import datetime
 from http.client import HTTPException
 from typing import Any
 
-from aiops.app.output import Column, CommandFailedError, Exit, say, show, write
+from aiops.app.output import Column, CommandFailedError, Exit, Output, say, show, write
 
 DEFAULT_URL = "http://127.0.0.1:9797"
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
@@ -31,7 +31,7 @@ def targets(args: Namespace) -> int:
             _text(target, "health"),
             ago(target.get("lastScrape")),
             f"{took * 1000:.0f}ms" if isinstance(took := target.get("lastScrapeDuration"), int | float) else "",
-            _text(target, "lastError"),
+            _reason(target, wide=args.output == Output.WIDE),
             _entity(target.get("entity")),
             _pairs(target.get("facts")),
         ]
@@ -49,17 +49,17 @@ def alerts(args: Namespace) -> int:
         Column("ALERT"),
         Column("SEVERITY"),
         Column("SINCE"),
-        Column("SUMMARY"),
-        Column("LABELS"),
+        Column("LABELS"),  # what to look at; the name of the alert says what is wrong
+        Column("SUMMARY", wide=True),
+        Column("VALUE", wide=True),
     ]
-    columns += [Column("VALUE", wide=True)]
     rows = []
     for alert in data:
         labels = dict(_mapping(alert.get("labels")))
         name, severity = str(labels.pop("alertname", "")), str(labels.pop("severity", ""))
         summary = _text(_mapping(alert.get("annotations")), "summary")
         since = ago(alert.get("activeAt"))
-        rows.append([_text(alert, "state"), name, severity, since, summary, _pairs(labels), _text(alert, "value")])
+        rows.append([_text(alert, "state"), name, severity, since, _pairs(labels), summary, _text(alert, "value")])
     show(data, columns, rows, output=args.output, headers=args.headers)
     return Exit.OK
 
@@ -173,6 +173,12 @@ def _mapping(value: object) -> Record:
 def _text(record: Record, name: str) -> str:
     value = record.get(name)
     return "" if value is None else str(value)
+
+
+def _reason(target: Record, *, wide: bool) -> str:
+    """Last error; a narrow table leaves out the URL it begins with, which would push the reason off the screen."""
+    error, url = _text(target, "lastError"), _text(_mapping(target.get("facts")), "url")
+    return error if wide or not url else error.removeprefix(url).lstrip(": ")
 
 
 def _pairs(value: object) -> str:
