@@ -317,8 +317,8 @@ async def test_every_query_of_an_engine_finds_what_its_pages_have(scene: Scene, 
 
 
 PROMISED = {"aiops-engine-ray-serve": 0.3, "aiops-engine-triton": 0.55}
-"""Least share of the queries that some page of the program promises to answer; Ray was recorded idle, and Triton without
-its optional quantiles."""
+"""Least share of the queries that some page of the program promises to answer; Ray was recorded idle, and
+Triton without its optional quantiles."""
 
 
 @pytest.mark.parametrize("board", [one for one in boards() if one.tag == ENGINES], ids=lambda board: board.uid)
