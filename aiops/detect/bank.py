@@ -33,6 +33,7 @@ from aiops.detect.iforest import IForest
 from aiops.detect.liveness import Liveness
 from aiops.detect.peers import Peers
 from aiops.detect.policy import AnomalyPolicy, Compiler, PolicyColumns, Watch, not_critical
+from aiops.detect.residual import Residual
 from aiops.detect.rules import Conditions, Rule, RuleBook
 from aiops.detect.settings import DetectSettings
 from aiops.detect.zscore import ZScore
@@ -46,6 +47,7 @@ DETECTORS: Mapping[str, Builder] = {
     "arima": Arima,
     "iforest": IForest,
     "peers": Peers,
+    "residual": Residual,
 }
 """Every statistical detector. The name prefixes its arrays in snapshots."""
 ADVISORS = frozenset({"iforest"})
