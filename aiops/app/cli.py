@@ -105,7 +105,7 @@ def _client_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     for name, purpose in (
         ("targets", "List what the daemon watches and whether it answers."),
         ("alerts", "List alerts that are pending or firing."),
-        ("incidents", "List incidents with their likely cause."),
+        ("incidents", "List incidents and how many alerts each holds."),
     ):
         parser = _command(commands, name, f"client:{name}", purpose)
         _url_flags(parser)

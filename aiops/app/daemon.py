@@ -27,6 +27,7 @@ from aiops.incidents.machine import Machine
 from aiops.kit import log
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.http import open_session
+from aiops.kit.memory import give_back, limit_heaps
 from aiops.kit.tasks import Beat, Supervisor, Work, every
 from aiops.notify.dispatch import Dispatcher, dispatcher_of
 from aiops.web.server import Server
@@ -34,6 +35,7 @@ from aiops.web.source import ReloadFailed
 
 _LOG = logging.getLogger("aiops.app.daemon")
 _STOP_SECONDS = 2.0
+_GIVE_BACK_SECONDS = 30.0
 _TOLD = (AlertState.FIRING, AlertState.RESOLVED)  # what comes and goes between is for debugging
 _NEED_RESTART = ("interval", "store", "web", "nvml", "probe", "integrity", "prometheus", "signals")
 
@@ -107,6 +109,7 @@ class Daemon:
         self._last_tick = self.clock.monotonic()
         self._every("tick", self.config.interval, self.tick, self.beat)
         self._every("snapshot", self.config.store.snapshot_interval, self._save)
+        self._every("memory", _GIVE_BACK_SECONDS, self._give_memory_back)
         if self.config.capacity.enabled:
             self._every("capacity", self.config.capacity.interval, self._advise)
         if self.fits.possible():
@@ -171,6 +174,10 @@ class Daemon:
     async def _save(self) -> None:
         await self.state.save(self.pipeline, self.capacity)
 
+    async def _give_memory_back(self) -> None:
+        """What snapshots, fits and large pages needed is not needed in between."""
+        await asyncio.to_thread(give_back)
+
     async def reload(self) -> None:
         """Read the configuration again. A bad one changes nothing and is reported.
 
@@ -228,7 +235,8 @@ class Daemon:
         await self.collectors.close()
         await self.state.close()
         await self.server.stop()
-        _LOG.info("stopped")
+        if self._session is not None:
+            _LOG.info("stopped")
 
 
 async def _serve(daemon: Daemon) -> None:
@@ -257,6 +265,8 @@ async def _serve(daemon: Daemon) -> None:
 
 def run(config: Config, options: RunOptions | None = None) -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
+
+    limit_heaps()
 
     async def main() -> None:
         await _serve(Daemon(config, options))

@@ -1,10 +1,13 @@
 """Every shipped rule fires when it should and is silent when it should be."""
 
+import re
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from aiops.detect.base import AlertKey, Severity
 from aiops.detect.rules import Conditions, RuleBook
@@ -94,6 +97,12 @@ CASES: dict[str, tuple[EntityKind, list[Case], list[Case], list[Case]]] = {
     ),
     "GpuUncorrectableEcc": (
         EntityKind.GPU, [{"gpu_ecc_uncorrected": 1}], [{"gpu_ecc_uncorrected": 0}], [{"gpu_ecc_uncorrected": NAN}],
+    ),
+    "GpuXidFatal": (
+        EntityKind.GPU,
+        [{"gpu_xid": 1, "gpu_xid_last": 79}],
+        [{"gpu_xid": 1, "gpu_xid_last": 13}, {"gpu_xid": 0, "gpu_xid_last": 79}],
+        [{"gpu_xid": 1, "gpu_xid_last": NAN}],
     ),
     "GpuXidError": (EntityKind.GPU, [{"gpu_xid": 1}], [{"gpu_xid": 0}], [{"gpu_xid": NAN}]),
     "GpuThermalThrottle": (
@@ -216,3 +225,14 @@ def test_pages_are_few_and_explained(rulebook: RuleBook) -> None:
     assert sum(rule.severity is Severity.CRITICAL for rule in rulebook.rules) <= len(rulebook.rules) / 2
     for rule in rulebook.rules:
         assert not any(character.isdigit() for character in rule.summary), rule.name
+
+
+def test_fatal_xids_are_those_of_the_table() -> None:
+    models = Path(__file__).resolve().parents[2] / "models"
+    table = yaml.safe_load((models / "gpus" / "nvidia.yaml").read_text())["xids"]
+    rules = yaml.safe_load((models / "detectors" / "liveness.yaml").read_text())["rules"]
+    (when,) = (rule["when"] for rule in rules if rule["name"] == "GpuXidFatal")
+    named = {int(number) for number in re.findall(r"gpu_xid_last == (\d+)", when)}
+    for first, last in re.findall(r"gpu_xid_last >= (\d+) and gpu_xid_last <= (\d+)", when):
+        named |= set(range(int(first), int(last) + 1))
+    assert named == {number for number, xid in table.items() if xid["severity"] == "critical"}
