@@ -48,7 +48,7 @@ class Case:
     seed
         Of the noise.
     entities
-        Replicas of one pool, each with four series; one series of a pool comes beside them.
+        Replicas of one pool, at least 2, each with four series; one series of a pool comes beside them.
     ticks
         How long it goes on, ≥ 100. The fit, if any, comes after 80.
     level, noise

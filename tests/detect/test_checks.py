@@ -27,7 +27,7 @@ from aiops.signals.types import SeriesKey
 CASES = st.builds(
     Case,
     seed=st.integers(0, 2**16),
-    entities=st.integers(1, 6),
+    entities=st.integers(2, 6),
     level=st.sampled_from([0.0, 0.01, 1.0, 50.0, 1e4, 1e9]),
     noise=st.sampled_from([1e-3, 0.1, 1.0, 30.0]),
     missing=st.sampled_from([0.0, 0.02, 0.3]),
@@ -72,7 +72,8 @@ class Ranges:
         value = window.values[-1]
         beyond = np.maximum(np.maximum(value - high, low - value), 0) / half
         beyond = beyond.astype(np.float32)
-        return Scores(beyond + ready, (low + high) / 2 + ready, low - half + ready, high + half + ready)
+        each = (beyond + ready, (low + high) / 2 + ready, low - half + ready, high + half + ready)
+        return Scores(*(array.astype(np.float32) for array in each))
 
     def learn(self, window: Window, quiet: NDArray[np.bool_]) -> None:
         self._columns.follow(window)
@@ -134,7 +135,7 @@ class MissingIsZero(Ranges):
 class Doubles(Ranges):
     def score(self, window: Window) -> Scores:
         scores = super().score(window)
-        return Scores(scores.score.astype(np.float64), scores.expected, scores.lower, scores.upper)  # type: ignore[arg-type]
+        return Scores(scores.score.astype(np.float64), scores.expected, scores.lower, scores.upper)
 
 
 class LearnsEverything(Ranges):
