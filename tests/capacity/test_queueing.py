@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aiops.capacity.queueing import (
@@ -210,13 +210,16 @@ def test_square_root_staffing_is_right_for_a_large_pool() -> None:
     assert square_root_servers(0.0, 1.0) == 1
 
 
-@settings(max_examples=6, deadline=None)
-@given(st.sampled_from([(1, 0.6), (4, 0.8), (16, 0.9)]), st.integers(0, 1000))
-def test_mmc_agrees_with_a_simulation(case: tuple[int, float], seed: int) -> None:
-    servers, rho = case
-    rng = np.random.default_rng(seed)
-    arrivals = np.cumsum(rng.exponential(1.0 / (rho * servers), 60_000))
-    waits = fifo_waits(Requests(arrivals, rng.exponential(1.0, 60_000)), servers)
+@pytest.mark.parametrize(("servers", "rho"), [(1, 0.6), (4, 0.8), (16, 0.9)])
+def test_mmc_agrees_with_a_simulation(servers: int, rho: float) -> None:
+    # The mean over ten runs, so that the error of the simulation is well below what is asked of the formula.
+    means, tails = [], []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        arrivals = np.cumsum(rng.exponential(1.0 / (rho * servers), 60_000))
+        waits = fifo_waits(Requests(arrivals, rng.exponential(1.0, 60_000)), servers)
+        means.append(waits.mean)
+        tails.append(waits.tail(0.5))
     answer = mmc(servers, rho * servers, 1.0)
-    assert waits.mean == pytest.approx(answer.mean_seconds, rel=0.25)
-    assert waits.tail(0.5) == pytest.approx(answer.tail(0.5), rel=0.15)
+    assert np.mean(means) == pytest.approx(answer.mean_seconds, rel=0.06)
+    assert np.mean(tails) == pytest.approx(answer.tail(0.5), rel=0.04)
