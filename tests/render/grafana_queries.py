@@ -26,12 +26,10 @@ def expects(expr: str, present: Callable[[str], bool]) -> bool:
     expr = expr.strip()
     if len(parts := split(expr, "or")) > 1:
         return any(expects(part, present) for part in parts)
-    if len(parts := split(expr, "and")) > 1:
-        return all(expects(part, present) for part in parts)
-    if len(split(expr, ">", "<", "==", "unless")) > 1:
-        return False
-    if len(parts := split(expr, "+", "-", "*", "/")) > 1:
-        return all(expects(part, present) for part in parts if part)
+    comparison = (">", "<", "==", "unless")
+    for operators in (("and",), comparison, ("+", "-", "*", "/")):  # the weakest binds last
+        if len(parts := split(expr, *operators)) > 1:
+            return operators is not comparison and all(expects(part, present) for part in parts if part)
     if SELECTOR.fullmatch(re.sub(r"\[[^\]]+\]$", "", expr)):
         return present(re.sub(r"\[[^\]]+\]$", "", expr))
     if not selectors(expr):
