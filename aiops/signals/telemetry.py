@@ -49,7 +49,9 @@ def exported_name(signal: Signal) -> str:
     Examples
     --------
     >>> from aiops.signals.catalog import SIGNALS
-    >>> exported_name(SIGNALS["ttft"]), exported_name(SIGNALS["queue_len"])
-    ('aiops_signal_ttft_seconds', 'aiops_signal_queue_len')
+    >>> exported_name(SIGNALS["ttft"]), exported_name(SIGNALS["gpu_nvlink_bytes"])
+    ('aiops_signal_ttft_seconds', 'aiops_signal_gpu_nvlink_bytes_per_second')
     """
-    return f"aiops_signal_{signal.name}{_UNIT_SUFFIX.get(signal.unit, '')}"
+    suffix = _UNIT_SUFFIX.get(signal.unit, "")
+    stem = signal.name.removesuffix("_bytes") if suffix.startswith("_bytes") else signal.name
+    return f"aiops_signal_{stem}{suffix}"

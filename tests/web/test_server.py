@@ -178,6 +178,7 @@ async def test_promtool_finds_nothing_to_complain_about(client: TestClient, real
 
 def test_exported_names_carry_base_units() -> None:
     assert exported_name(SIGNALS["tokens_out"]) == "aiops_signal_tokens_out_per_second"
+    assert exported_name(SIGNALS["gpu_nvlink_bytes"]) == "aiops_signal_gpu_nvlink_bytes_per_second"
     assert exported_name(SIGNALS["gpu_mem_used"]) == "aiops_signal_gpu_mem_used_bytes"
     assert len({exported_name(signal) for signal in SIGNALS.values()}) == len(SIGNALS)
 
