@@ -1,5 +1,6 @@
 """The shipped data: where it lies (in an installed package, or at the top of a checkout) and what it says."""
 
+import json
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -10,8 +11,11 @@ import yaml
 
 from aiops.detect.policy import AnomalyPolicy
 from aiops.detect.rules import RuleBook
+from aiops.signals.catalog import SIGNALS
 from aiops.signals.profile import Profile, parse_profiles
+from aiops.signals.telemetry import exported_name
 
+_EXPORTED = re.compile("aiops_signal_[a-z0-9_]+")
 _SLUG = re.compile("[a-z0-9-]{1,64}")
 
 
@@ -69,14 +73,30 @@ def runbook(slug: str) -> str | None:
 
 
 def dependents() -> Mapping[str, tuple[str, ...]]:
-    """Signal → names of the rules that have nothing to judge without it, in order of the documents."""
+    """Signal → what is blind without it: names of rules in order of the documents, then panels of the boards."""
     found: dict[str, dict[str, None]] = {}
     for rule in rulebook().rules:
         for operand in rule.when.operands if rule.when else ():
             found.setdefault(operand.signal, {})[rule.name] = None
     for watch in anomaly_policy().watch:
         found.setdefault(watch.signal, {})[watch.rule] = None
-    return {signal: tuple(rules) for signal, rules in found.items()}
+    for signal, panels in _panels().items():
+        found.setdefault(signal, {}).update(dict.fromkeys(panels))
+    return {signal: tuple(names) for signal, names in found.items()}
+
+
+def _panels() -> Mapping[str, list[str]]:
+    """Signal → panels of the shipped boards that ask for it by the name under which we export it."""
+    signals = {exported_name(signal): signal.name for signal in SIGNALS.values()}
+    found: dict[str, list[str]] = {}
+    for path in sorted(shipped(Folder.DASHBOARDS).glob("*.json")):
+        board = json.loads(path.read_text(encoding="utf-8"))
+        for panel in board["panels"]:
+            asked = " ".join(target["expr"] for target in panel.get("targets", ()))
+            for name in dict.fromkeys(_EXPORTED.findall(asked)):
+                if name in signals:
+                    found.setdefault(signals[name], []).append(f"panel {board['title']}: {panel['title']}")
+    return found
 
 
 def _detectors(name: str) -> tuple[object, str]:

@@ -60,6 +60,12 @@ def test_the_shipped_documents_are_valid() -> None:
     assert rulebook().rules
 
 
+def test_dependents_name_panels_of_the_boards() -> None:
+    assert "panel aiops / fleet: Time to first token, p95" in dependents()["ttft"]
+    assert "panel aiops / capacity: KV cache in use" in dependents()["kv_use"]
+    assert not any("Time to first token" in name for name in dependents()["kv_use"])
+
+
 def test_dependents_name_rules_of_both_documents() -> None:
     found = dependents()
     assert set(found) <= set(SIGNALS)
