@@ -37,7 +37,8 @@ def secret_text(value: Secret | None, file: Path | None) -> str:
     return text
 
 
-def _require_one(what: str, value: Secret | None, file: Path | None) -> None:
+def require_one(what: str, value: Secret | None, file: Path | None) -> None:
+    """Raise ValueError unless a secret is given in exactly one of its two ways."""
     if (value is None) == (file is None):
         raise ValueError(f"expected exactly one of {what} and {what}_file")
     if value is not None and not value.get_secret_value().isprintable():
@@ -56,7 +57,7 @@ class BasicAuthSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _require_one("password", self.password, self.password_file)
+        require_one("password", self.password, self.password_file)
         if ":" in self.username:
             raise ValueError("username must not contain ':'")
         return self
@@ -74,7 +75,7 @@ class AuthorizationSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _require_one("credentials", self.credentials, self.credentials_file)
+        require_one("credentials", self.credentials, self.credentials_file)
         if not self.type.isascii() or not self.type.isalnum() or self.type.lower() == "basic":
             raise ValueError("type must be one word other than Basic (use basic_auth)")
         return self

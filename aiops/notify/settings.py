@@ -1,12 +1,13 @@
 """Configuration of the notify room: who is told, how often, and with which labels."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from yarl import URL
 
-from aiops.kit.http_settings import HttpClientSettings
+from aiops.kit.http_settings import HttpClientSettings, require_one, secret_text
 from aiops.kit.settings import Duration, Secret, Section
 
 
@@ -45,12 +46,16 @@ class AlertmanagerSettings(Section):
 class WebhookSettings(Section):
     """One receiver of incidents as JSON."""
 
-    url: Secret
+    url: Secret | None = None
     """Where to POST. Kept secret, because in many products the URL is the credential."""
+    url_file: Path | None = None
+    """File that holds the URL; read at every use, so it can be rotated. Needs a ``name``."""
     name: str = ""
     """What logs and metrics call it; empty: scheme, host and port of the URL."""
     signing_key: Secret | None = None
     """Signs the body with HMAC-SHA256 in the header ``X-Aiops-Signature``; without it there is no header."""
+    signing_key_file: Path | None = None
+    """File that holds the key; read at every use."""
     client: HttpClientSettings = HttpClientSettings()
     """Credentials and TLS."""
     timeout: Duration = Field(10.0, gt=0)
@@ -58,6 +63,13 @@ class WebhookSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        require_one("url", self.url, self.url_file)
+        if self.signing_key is not None and self.signing_key_file is not None:
+            raise ValueError("expected at most one of signing_key and signing_key_file")
+        if self.url is None:
+            if not self.name:
+                raise ValueError("name is missing; with url_file there is no URL to call the receiver by")
+            return self
         try:
             url = URL(self.url.get_secret_value())
         except ValueError:
@@ -69,7 +81,7 @@ class WebhookSettings(Section):
     @property
     def shown(self) -> str:
         """Name without secrets."""
-        return self.name or str(URL(self.url.get_secret_value()).origin())
+        return self.name or str(URL(secret_text(self.url, None)).origin())
 
 
 class NotifySettings(Section):

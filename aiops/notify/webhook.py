@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 
 from aiops.kit.http import HttpClient
+from aiops.kit.http_settings import secret_text
 from aiops.notify.notice import IncidentNotice, fingerprint, record_of, rfc3339
 from aiops.notify.settings import WebhookSettings
 
@@ -42,7 +43,7 @@ class Webhook:
             body = json.dumps(document_of(item)).encode()
             answer = await self._client.ask(
                 "POST",
-                self._settings.url.get_secret_value(),
+                secret_text(self._settings.url, self._settings.url_file),
                 timeout_seconds=self._settings.timeout,
                 limit_bytes=_ANSWER_BYTES,
                 headers={"Content-Type": "application/json", **self._signature(body)},
@@ -52,12 +53,10 @@ class Webhook:
             answer.require_ok()
 
     def _signature(self, body: bytes) -> dict[str, str]:
-        key = self._settings.signing_key
-        if key is None:
+        key = secret_text(self._settings.signing_key, self._settings.signing_key_file)
+        if not key:
             return {}
-        return {
-            SIGNATURE_HEADER: f"sha256={hmac.new(key.get_secret_value().encode(), body, hashlib.sha256).hexdigest()}"
-        }
+        return {SIGNATURE_HEADER: f"sha256={hmac.new(key.encode(), body, hashlib.sha256).hexdigest()}"}
 
 
 def document_of(item: IncidentNotice) -> dict[str, object]:

@@ -5,6 +5,7 @@ import hmac
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -54,6 +55,35 @@ def item(make_alert: MakeAlert) -> IncidentNotice:
     alert = make_alert()
     incident = Incident("abc", "Queue grows", Severity.WARNING, START, START + 5, 0.0, (alert.key,))
     return incident_notice_of(incident, {alert.key: alert}, Letterhead(external_url="http://aiops:9600"))
+
+
+async def test_url_and_key_may_stand_in_files_that_are_rotated(
+    receiver: Receiver, item: IncidentNotice, tmp_path: Path
+) -> None:
+    url, key = tmp_path / "url", tmp_path / "key"
+    url.write_text("http://127.0.0.1:1/gone\n")
+    key.write_text("K3Y-5f2a\n")  # what is registered as secret is redacted in every later message
+    with pytest.raises(Temporary) as refused:
+        await send(item, url_file=str(url), signing_key_file=str(key), name="chat")
+    assert "gone" not in str(refused.value)
+    url.write_text(receiver.url + "\n")
+    await send(item, url_file=str(url), signing_key_file=str(key), name="chat")
+    ((signature, body),) = receiver.got
+    assert signature == "sha256=" + hmac.new(b"K3Y-5f2a", body, hashlib.sha256).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "exactly one of url and url_file"),
+        ({"url": "https://a/", "url_file": "f"}, "exactly one of url and url_file"),
+        ({"url_file": "f"}, "name is missing"),
+        ({"url": "https://a/", "signing_key": "k", "signing_key_file": "f"}, "at most one of signing_key"),
+    ],
+)
+def test_a_webhook_needs_one_url_and_a_name(settings: dict[str, str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        WebhookSettings.model_validate(settings)
 
 
 async def test_an_incident_is_one_signed_document(receiver: Receiver, item: IncidentNotice) -> None:
