@@ -265,7 +265,6 @@ async def _serve(daemon: Daemon) -> None:
 
 def run(config: Config, options: RunOptions | None = None) -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
-
     limit_heaps()
 
     async def main() -> None:

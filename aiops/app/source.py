@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from aiops import __version__
 from aiops.app import presets, telemetry, view
+from aiops.notify.base import ReceiverStatus
 from aiops.notify.dispatch import letterhead_of
-from aiops.notify.notice import Letterhead
 from aiops.signals.telemetry import Family, FamilyKind
 from aiops.signals.types import SeriesKey
 from aiops.web.source import Record
@@ -38,14 +38,15 @@ class DaemonSource:
 
     def alerts(self) -> Sequence[Record]:
         """Alerts that are not inactive, the newest first."""
+        head = letterhead_of(self._daemon.config.notify, self._daemon.config.web.base_url)
         alerts = sorted(self._daemon.pipeline.machine.alerts.values(), key=lambda alert: -alert.started_at)
-        return [view.alert_record(alert, self._letterhead()) for alert in alerts]
+        return [view.alert_record(alert, head) for alert in alerts]
 
     def incidents(self) -> Sequence[Record]:
         """The newest incidents, open ones first."""
-        daemon = self._daemon
-        found = sorted(daemon.state.recent_incidents(daemon.pipeline), key=lambda incident: not incident.open)
-        return [view.incident_record(one, daemon.pipeline.machine.alerts) for one in found[:_SHOWN_INCIDENTS]]
+        pipeline = self._daemon.pipeline
+        found = sorted(pipeline.grouping.incidents.values(), key=lambda one: (not one.open, -one.started_at))
+        return [view.incident_record(one, pipeline.machine.alerts) for one in found[:_SHOWN_INCIDENTS]]
 
     def incident(self, name: str) -> Record | None:
         """One incident by its id."""
@@ -86,8 +87,9 @@ class DaemonSource:
             if not isnan(value) and at >= oldest:
                 yield key, value
 
-    def _letterhead(self) -> Letterhead:
-        return letterhead_of(self._daemon.config.notify, self._daemon.config.web.base_url)
+    def _receivers(self) -> Sequence[ReceiverStatus]:
+        dispatcher = self._daemon.dispatcher
+        return dispatcher.status() if dispatcher is not None else ()
 
     def recommendations(self) -> Sequence[Record]:
         """Advice on every pool."""
@@ -101,7 +103,6 @@ class DaemonSource:
         """Version, load, limits and health of the parts."""
         daemon = self._daemon
         ring, journal = daemon.pipeline.ring, daemon.state.health()
-        receivers = daemon.dispatcher.status() if daemon.dispatcher is not None else ()
         return {
             "version": __version__,
             "startedAt": view.stamp(daemon.started_at),
@@ -117,7 +118,7 @@ class DaemonSource:
             "storage": str(daemon.config.store.directory),
             "storageProblem": journal.problem or journal.put_aside,
             "snapshotAt": view.stamp(daemon.state.snapshot_at),
-            "receivers": [view.receiver_record(receiver) for receiver in receivers],
+            "receivers": [view.receiver_record(receiver) for receiver in self._receivers()],
             "discoveryProblems": list(daemon.collectors.found.problems),
             "jobsWithoutTargets": list(daemon.collectors.found.idle_jobs),
             "tasks": [
@@ -129,7 +130,6 @@ class DaemonSource:
     def families(self) -> Iterable[Family]:
         """Own telemetry, then the signals."""
         daemon = self._daemon
-        receivers = daemon.dispatcher.status() if daemon.dispatcher is not None else ()
         return chain(
             (telemetry.build_info(),),
             self._own(),
@@ -139,7 +139,7 @@ class DaemonSource:
             telemetry.alert_families(
                 daemon.pipeline.machine.alerts.values(), daemon.pipeline.grouping.incidents.values()
             ),
-            telemetry.receiver_families(receivers),
+            telemetry.receiver_families(self._receivers()),
             daemon.capacity.families(),
             telemetry.signal_families(self._fresh()),
         )

@@ -10,7 +10,6 @@ from aiops.app.assembly import bank_signature
 from aiops.app.capacity import Capacity
 from aiops.app.config import Config
 from aiops.app.pipeline import Outcome, Pipeline
-from aiops.incidents.alert import Incident
 from aiops.kit.clock import Clock
 from aiops.kit.log import OnChange
 from aiops.kit.retry import Temporary
@@ -128,10 +127,6 @@ class State:
             self.snapshots_written += 1
             self.snapshot_at = moment.saved_at
             self._faults.report("snapshot", "")
-
-    def recent_incidents(self, pipeline: Pipeline) -> list[Incident]:
-        """Incidents that the grouping still knows, newest first."""
-        return sorted(pipeline.grouping.incidents.values(), key=lambda incident: -incident.started_at)
 
     def health(self) -> JournalHealth:
         """How the archive does."""

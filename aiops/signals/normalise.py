@@ -251,11 +251,6 @@ def _columns_of(plan: Plan, cells: Floats) -> Floats:
     return answer
 
 
-def entities_of(columns: Columns) -> tuple[Entity, ...]:
-    """Entities of a reading, in order of appearance."""
-    return tuple(dict.fromkeys(key.entity for key in columns.keys))
-
-
 def unit_of(key: SeriesKey) -> str:
     """Base unit of a series: that of its signal, or per second for the rate of a distribution."""
     return "events/s" if key.stat == "rate" else SIGNALS[key.signal].unit
