@@ -25,7 +25,6 @@ CODES = {
     "C006": "TLS accepts any certificate",
     "C007": "a file that is named does not exist",
 }
-_MUST_EXIST = ("password_file", "credentials_file", "ca_file", "cert_file", "key_file", "manifest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def _walk(loaded: Loaded[Model]) -> Iterator[tuple[str, Path, str]]:
         if note := _deprecation(type(loaded.config), path):
             yield "C001", path, note
         in_file = loaded.origin(path).startswith(f"{loaded.file_name}:") if loaded.file_name else False
-        if isinstance(value, FilePath) and path[-1] in _MUST_EXIST and not value.is_file():
+        if isinstance(value, FilePath) and _must_exist(str(path[-1])) and not value.is_file():
             yield "C007", path, "until it is there, whatever needs it fails"
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         if not isinstance(text, str | bool):
@@ -74,6 +73,10 @@ def _walk(loaded: Loaded[Model]) -> Iterator[tuple[str, Path, str]]:
             yield "C005", path, "put a proxy with authentication before it, or a network policy around it"
         if path[-1] == "insecure_skip_verify" and text is True:
             yield "C006", path, "name the certificate authority in ca_file instead"
+
+
+def _must_exist(name: str) -> bool:
+    return name.endswith("_file") or name == "manifest"
 
 
 def _values(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:

@@ -97,5 +97,14 @@ def test_advice_names_only_settings_that_exist(tmp_path: Path) -> None:
     file.chmod(0o600)
     advice = lint(load(Config, Sources(file, {})), Sources(file, {}))
     texts = {item.key.split(".")[0]: item.message for item in advice if item.code == "C002"}
-    assert texts == {"notify": "write ${NAME}", "probe": "write ${NAME} or use credentials_file"}
+    assert texts == {"notify": "write ${NAME} or use url_file", "probe": "write ${NAME} or use credentials_file"}
     assert "7f3a" not in "".join(map(str, advice))
+
+
+def test_every_file_that_the_configuration_names_must_exist(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("notify: {webhooks: [{name: pager, url_file: /nonexistent/url}]}\n")
+    sources = Sources(file, {})
+    assert [(item.code, item.key) for item in lint(load(Config, sources), sources)] == [
+        ("C007", "notify.webhooks[0].url_file")
+    ]
