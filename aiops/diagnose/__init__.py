@@ -1,0 +1,1 @@
+"""Why: ranks what deviated, matches it against known faults, and keeps the evidence. Pure."""
