@@ -28,18 +28,19 @@ PHI, THETA = slice(0, 3), slice(3, 5)
 DELTA = 5
 """1 for a differenced series."""
 STATE = slice(6, 10)
-COVARIANCE = slice(10, 26)
-"""Of the state before the next value, 4 × 4."""
-SETTLED = 26
-FACTOR = 27
+COVARIANCE = slice(10, 20)
+"""Of the state before the next value: the upper triangle of 4 × 4, row by row."""
+SETTLED = 20
+FACTOR = 21
 """Variance of the next one-step forecast, ≥ 1; 1 while settled."""
-ROWS = 28
+ROWS = 22
 UNKNOWN_VARIANCE = 1e6
 """Of a level of which nothing is known: statsmodels' default for approximate diffuse starts."""
 _SETTLED_BELOW = 1e-7
-_STATES = 4
-_BLOCK = 1024
-"""Columns filtered at a time: their covariances stay in the cache, which makes it some five times faster."""
+_TRIANGLE = (slice(0, 4), slice(4, 7), slice(7, 9), slice(9, 10))
+"""Rows of the triangle within ``COVARIANCE``: row i begins with the variance of the i-th state."""
+_BLOCK = 2048
+"""Columns filtered at a time: their covariances stay in the cache."""
 
 
 class Forecast(NamedTuple):
@@ -53,7 +54,7 @@ def blank(columns: int) -> Table:
     """Models that forecast 0 with a settled state."""
     table = np.zeros((ROWS, columns))
     table[SETTLED] = table[FACTOR] = 1
-    table[COVARIANCE.start + _STATES + 1] = 1  # of ε, which is s1
+    table[COVARIANCE.start + _TRIANGLE[1].start] = 1  # of ε, which is s1
     return table
 
 
@@ -67,12 +68,11 @@ def start(table: Table) -> None:
     # vec P = (I − T⊗T)⁻¹ vec RR'
     kronecker = np.einsum("nij,nkl->nikjl", shift, shift).reshape(-1, 9, 9)
     stationary = np.linalg.solve(np.eye(9) - kronecker, noise).reshape(-1, 3, 3)
-    covariance = np.zeros((_STATES, _STATES, table.shape[1]))
-    covariance[1:, 1:] = stationary.transpose(1, 2, 0)
-    covariance[0, 0] = UNKNOWN_VARIANCE * table[DELTA]
-    table[STATE] = 0
-    table[COVARIANCE] = covariance.reshape(_STATES**2, -1)
-    table[SETTLED] = 0
+    table[STATE], table[COVARIANCE], table[SETTLED] = 0, 0, 0
+    covariance = _rows(table)
+    covariance[0][0] = UNKNOWN_VARIANCE * table[DELTA]
+    for row in range(3):
+        covariance[1 + row][:] = stationary[:, row, row:].T
     seen = _seen(covariance, table[DELTA])
     table[FACTOR] = table[DELTA] * seen[0] + seen[1]
 
@@ -102,11 +102,11 @@ def advance(table: Table, values: NDArray[np.float64], active: NDArray[np.bool_]
     for begin in range(0, len(slow), _BLOCK):
         part = np.take(table[:ROWS], slow[begin : begin + _BLOCK], axis=1)  # contiguous, unlike indexing
         _filter(part, values[slow[begin : begin + _BLOCK]])
-        filtered.append(part)
+        filtered.append(part[STATE.start :])
     if len(slow) < len(values):
         _innovate(table, values)
     if filtered:
-        table[:ROWS, slow] = np.concatenate(filtered, axis=1)
+        table[STATE.start : ROWS, slow] = np.concatenate(filtered, axis=1)
 
 
 def run(table: Table, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -144,33 +144,50 @@ def _innovate(table: Table, values: NDArray[np.float64]) -> None:
 
 def _filter(table: Table, values: NDArray[np.float64]) -> None:
     """Any column: update with the value where there is one, then predict."""
-    count = len(values)
-    delta, phi, state = table[DELTA], table[PHI], table[STATE]
-    covariance = table[COVARIANCE].reshape(_STATES, _STATES, count)
+    delta, phi, state, covariance = table[DELTA], table[PHI], table[STATE], _rows(table)
+    loading = np.concatenate([np.ones((1, len(values))), table[THETA]])
     known = np.isfinite(values)
     seen = _seen(covariance, delta)
     gain = seen * (known / table[FACTOR])
     state += gain * np.where(known, values - expected(table), 0.0)
-    covariance -= gain[:, np.newaxis] * seen
+    for row in range(4):
+        covariance[row] -= gain[row] * seen[row:]
     # Small against ε only where ε is all that is left: the next covariance is then RR', as it stays while settled.
-    table[SETTLED] = known & (table[COVARIANCE][:: _STATES + 1].sum(axis=0) < _SETTLED_BELOW)
-    # Transition of the state, and of both axes of its covariance.
+    table[SETTLED] = known & (sum(entries[0] for entries in covariance) < _SETTLED_BELOW)
     state[:] = _moved(state, delta, phi)
-    half = _moved(covariance, delta, phi[:, np.newaxis])
-    covariance[:] = _moved(half.swapaxes(0, 1), delta, phi[:, np.newaxis])
-    loading = np.concatenate([np.ones((1, count)), table[THETA]])
-    covariance[1:, 1:] += loading[:, np.newaxis] * loading
+    # Transition of the covariance P to T·P·T' + RR'. The value itself is now known, or as uncertain as before.
+    seen *= ~known
+    covariance[0][:] = _moved(seen, delta, phi)
+    covariance[0][1:] *= delta
+    first = covariance[1].copy()
+    across = phi * first[0]
+    across[:2] += first[1:]
+    for row in range(3):
+        moved = phi[row] * across[row:]
+        moved += loading[row] * loading[row:]
+        if row < 2:
+            moved += first[row + 1] * phi[row:]
+            moved[: 2 - row] += covariance[row + 2]
+        covariance[row + 1][:] = moved
     seen = _seen(covariance, delta)
     table[FACTOR] = np.where(table[SETTLED] > 0, 1.0, delta * seen[0] + seen[1])
 
 
-def _seen(covariance: NDArray[np.float64], delta: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rows(table: Table) -> list[Table]:
+    """Views of the rows of the covariance's triangle: [4, n], [3, n], [2, n], [1, n]."""
+    return [table[COVARIANCE][row] for row in _TRIANGLE]
+
+
+def _seen(covariance: list[Table], delta: NDArray[np.float64]) -> NDArray[np.float64]:
     """Covariance of the state with the value, [4, n]."""
-    return np.asarray(delta * covariance[0] + covariance[1])
+    seen = delta * covariance[0]
+    seen[0] += covariance[0][1]
+    seen[1:] += covariance[1]
+    return seen
 
 
 def _moved(array: NDArray[np.float64], delta: NDArray[np.float64], phi: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Transition applied to the first axis of [4, …, n]."""
+    """Transition of a state, or of its covariance with something, [4, n]."""
     moved = np.empty_like(array)
     np.add(array[0], array[1], out=moved[0])
     moved[0] *= delta
