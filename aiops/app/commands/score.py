@@ -4,6 +4,7 @@ import csv
 import gzip
 import sys
 from argparse import Namespace
+from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -138,7 +139,7 @@ def read(file: Path) -> Recording:
                 raise CommandFailedError(f"{file}:1: expected the header timestamp,value[,value…], got {header}")
             stamps: list[str] = []
             seconds: list[float] = []
-            values: list[list[float]] = []
+            values = array("d")
             for row in rows:
                 if not row:
                     continue
@@ -148,12 +149,19 @@ def read(file: Path) -> Recording:
                     )
                 stamps.append(row[0].strip())
                 seconds.append(_seconds(stamps[-1], file, rows.line_num))
-                values.append([_value(row[index], file, rows.line_num, names[index]) for index in wanted])
+                cells = [row[index] for index in wanted]
+                try:
+                    values.extend([float(cell) for cell in cells])
+                except ValueError:  # empty, or wrong
+                    cell_names = [names[index] for index in wanted]
+                    values.extend(map(_value, cells, repeat(file), repeat(rows.line_num), cell_names))
         except (csv.Error, UnicodeDecodeError, EOFError) as error:
             raise CommandFailedError(f"{file}: not a CSV file: {error}") from None
     if not stamps:
         raise CommandFailedError(f"{file}: there are no rows after the header")
-    return Recording(tuple(stamps), np.array(seconds), np.array(values), tuple(names[index] for index in wanted))
+    table = np.array(values).reshape(len(stamps), len(wanted))
+    table[np.isinf(table)] = np.nan
+    return Recording(tuple(stamps), np.array(seconds), table, tuple(names[index] for index in wanted))
 
 
 @contextmanager
@@ -188,10 +196,9 @@ def _value(text: str, file: Path, line: int, name: str) -> float:
     if not text.strip():
         return float("nan")
     try:
-        number = float(text)
+        return float(text)
     except ValueError:
         raise CommandFailedError(f"{file}:{line}: column {name}: expected a number, got {text!r}") from None
-    return number if np.isfinite(number) else float("nan")
 
 
 def interval_of(seconds: NDArray[np.float64], file: Path) -> float:
