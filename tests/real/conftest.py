@@ -1,80 +1,23 @@
 """Real programs around a real daemon: an LLM server, its clients, Alertmanager and the people it tells."""
 
 import asyncio
-import contextlib
-import json
 import signal
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
-from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
-from aiohttp.test_utils import TestServer
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
+
+from tests.real.alertmanager import People, RealAlertmanager, alone
+from tests.real.programs import Program, get_json, until
 
 LLAMA = Path(__file__).with_name("llama_server.py")
 SLOTS = 4
 INTERVAL_SECONDS = 0.5
-ALERTMANAGER_CONFIG = """
-route:
-  receiver: people
-  group_by: ["..."]
-  group_wait: 0s
-  group_interval: 500ms
-  repeat_interval: 1h
-receivers:
-- name: people
-  webhook_configs:
-  - url: {url}
-    send_resolved: true
-"""
-
-
-async def until(ready: Callable[[], object], seconds: float, what: str) -> None:
-    """Look ten times a second until something is so; fail when it does not come in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = ready()
-        if isinstance(answer, Awaitable):
-            answer = await answer
-        if answer:
-            return
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        await asyncio.sleep(0.1)
-
-
-class Program:
-    """A child process whose output goes to a file."""
-
-    def __init__(self, *command: str, log: Path) -> None:
-        self.command = command
-        self.log = log
-        self.process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        with self.log.open("ab") as output:
-            self.process = await asyncio.create_subprocess_exec(*self.command, stdout=output, stderr=output)
-
-    async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal and return the exit code."""
-        assert self.process is not None
-        if self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), 15)
-
-
-async def get_json(url: str) -> Any:
-    """Body of a JSON page; None while nobody answers."""
-    async with ClientSession(timeout=ClientTimeout(total=5)) as session:
-        try:
-            async with session.get(url) as answer:
-                return await answer.json()
-        except (ClientError, OSError, TimeoutError, json.JSONDecodeError):
-            return None
 
 
 @dataclass
@@ -111,20 +54,6 @@ class Llm:
 
             await asyncio.gather(*(client() for _ in range(clients)))
         return answered
-
-
-@dataclass
-class People:
-    """Who Alertmanager tells."""
-
-    heard: list[dict[str, Any]] = field(default_factory=list)
-
-    async def handle(self, request: web.Request) -> web.Response:
-        self.heard += (await request.json())["alerts"]
-        return web.Response()
-
-    def statuses(self, alertname: str) -> list[str]:
-        return [alert["status"] for alert in self.heard if alert["labels"]["alertname"] == alertname]
 
 
 @dataclass
@@ -185,44 +114,26 @@ async def llm(tmp_path: Path, free_port: Callable[[], int]) -> AsyncIterator[Llm
     await program.end(signal.SIGKILL)
 
 
-@pytest_asyncio.fixture
-async def people() -> AsyncIterator[tuple[People, str]]:
-    """A webhook receiver and its URL."""
-    people = People()
-    app = web.Application()
-    app.router.add_post("/", people.handle)
-    async with TestServer(app) as server:
-        yield people, str(server.make_url("/"))
+@pytest.fixture
+def people() -> People:
+    """Whom Alertmanager tells."""
+    return People()
 
 
 @pytest_asyncio.fixture
 async def alertmanager(
-    tmp_path: Path,
-    free_port: Callable[[], int],
-    real_program: Callable[[str], str],
-    people: tuple[People, str],
-) -> AsyncIterator[str]:
-    """URL of a running Alertmanager that tells ``people``."""
-    config = tmp_path / "alertmanager.yml"
-    config.write_text(ALERTMANAGER_CONFIG.format(url=people[1]))
-    port = free_port()
-    program = Program(
-        real_program("prometheus-alertmanager"),
-        f"--config.file={config}",
-        f"--storage.path={tmp_path / 'alertmanager'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--cluster.listen-address=",
-        log=tmp_path / "alertmanager.log",
-    )
-    await program.start()
-    url = f"http://127.0.0.1:{port}"
-    await until(lambda: get_json(f"{url}/api/v2/status"), 20, "Alertmanager")
-    yield url
-    await program.end()
+    tmp_path: Path, free_port: Callable[[], int], real_program: Callable[[str], str], people: People
+) -> AsyncIterator[RealAlertmanager]:
+    """A running Alertmanager that tells ``people``."""
+    program = real_program("prometheus-alertmanager")
+    async with alone(program, tmp_path / "alertmanager", free_port(), people) as running:
+        yield running
 
 
 @pytest_asyncio.fixture
-async def house(tmp_path: Path, free_port: Callable[[], int], llm: Llm, alertmanager: str) -> AsyncIterator[House]:
+async def house(
+    tmp_path: Path, free_port: Callable[[], int], llm: Llm, alertmanager: RealAlertmanager
+) -> AsyncIterator[House]:
     """The daemon, configured by a file, not yet started."""
     port = free_port()
     config = tmp_path / "aiops.yaml"
@@ -239,7 +150,7 @@ store: {{directory: {tmp_path / "state"}}}
 notify:
   resend_delay: 2s
   alertmanagers:
-  - url: {alertmanager}
+  - url: {alertmanager.url}
 web: {{listen_address: "127.0.0.1:{port}", enable_lifecycle: true}}
 """
     )

@@ -39,7 +39,7 @@ from aiops.signals.catalog import SIGNALS, Kind
 from aiops.store.settings import StoreSettings
 from aiops.web.settings import WebSettings
 from tests.conftest import missing
-from tests.real.conftest import Program, get_json, until
+from tests.real.programs import Program, get_json, until
 from tests.render.grafana_queries import SELECTOR, expects
 
 pytestmark = [

@@ -9,17 +9,19 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
-from tests.real.conftest import INTERVAL_SECONDS, SLOTS, House, Llm, People, Program, get_json, until
+from tests.real.alertmanager import People
+from tests.real.conftest import INTERVAL_SECONDS, SLOTS, House, Llm
+from tests.real.programs import Program, get_json, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(150)]
 
 
-async def test_a_queue_grows_is_told_and_ends(llm: Llm, house: House, people: tuple[People, str]) -> None:
+async def test_a_queue_grows_is_told_and_ends(llm: Llm, house: House, people: People) -> None:
     await house.start()
     await until(house.signals, 10, "the first signals")
     stop = asyncio.Event()
     load = asyncio.create_task(llm.load(64, stop))
-    heard = people[0]
+    heard = people
     await until(lambda: "firing" in heard.statuses("QueueSaturated"), 45, "a page about the queue")
     signals = await house.signals()
     assert signals["running"] == SLOTS
@@ -37,11 +39,9 @@ async def test_a_queue_grows_is_told_and_ends(llm: Llm, house: House, people: tu
     assert await house.program.end() == 0
 
 
-async def test_a_dead_server_pages_once_although_the_daemon_is_killed(
-    llm: Llm, house: House, people: tuple[People, str]
-) -> None:
+async def test_a_dead_server_pages_once_although_the_daemon_is_killed(llm: Llm, house: House, people: People) -> None:
     await house.start()
-    heard = people[0]
+    heard = people
     await until(house.signals, 10, "the first signals")
     await llm.program.end(signal.SIGKILL)
     killed = asyncio.get_running_loop().time()
