@@ -14,6 +14,7 @@ from aiops.collect.probe import ProbeSettings
 from aiops.collect.promapi import PrometheusSettings
 from aiops.collect.settings import ScrapeSettings
 from aiops.detect.settings import DetectSettings
+from aiops.explain.settings import ExplainSettings
 from aiops.incidents.settings import IncidentSettings
 from aiops.kit.log import Format, Level
 from aiops.kit.settings import Duration, Section
@@ -56,6 +57,8 @@ class Config(Section):
     """From signals to scores."""
     incidents: IncidentSettings = IncidentSettings()
     """From scores to alerts to incidents."""
+    explain: ExplainSettings = ExplainSettings()
+    """From incidents to words."""
     capacity: CapacitySettings = CapacitySettings()
     """From queues to replica advice."""
     notify: NotifySettings = NotifySettings()

@@ -16,6 +16,7 @@ from aiops.app.capacity import Capacity
 from aiops.app.collectors import Collectors
 from aiops.app.config import Config
 from aiops.app.config_load import ConfigError
+from aiops.app.explain import Explain
 from aiops.app.fits import Fits
 from aiops.app.flags import RunOptions
 from aiops.app.source import DaemonSource
@@ -56,6 +57,7 @@ class Daemon:
         self.state = State(config, clock)
         self.fits = Fits(self.pipeline, config.detect.fit, clock=clock)
         self.capacity = Capacity(config.capacity, clock)
+        self.explain = Explain(self.pipeline, config.explain)
         self.supervisor = Supervisor()
         self.collectors = Collectors(presets.engine_profiles(), config.signals, supervisor=self.supervisor, clock=clock)
         self.dispatcher: Dispatcher | None = None
@@ -215,6 +217,7 @@ class Daemon:
             await self.dispatcher.stop()
             self._begin_to_tell(config)
         self.capacity.configure(config.capacity)
+        self.explain.configure(config.explain)
         if config.scrape != self.config.scrape:
             await self.collectors.configure(config.scrape, self._folder())
         log.configure(config.log.level, config.log.format)

@@ -11,6 +11,7 @@ import yaml
 
 from aiops.detect.policy import AnomalyPolicy
 from aiops.detect.rules import RuleBook
+from aiops.explain.words import Language, parse_signals
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.profile import Profile, parse_profiles
 from aiops.signals.telemetry import exported_name
@@ -58,12 +59,17 @@ def engine_profiles() -> tuple[Profile, ...]:
 
 def anomaly_policy() -> AnomalyPolicy:
     """What statistics watch, from ``models/detectors/anomaly.yaml``."""
-    return AnomalyPolicy.parse(*_detectors("anomaly.yaml"))
+    return AnomalyPolicy.parse(*_document("detectors", "anomaly.yaml"))
 
 
 def rulebook() -> RuleBook:
     """The deterministic rules, from ``models/detectors/liveness.yaml``."""
-    return RuleBook.parse(*_detectors("liveness.yaml"))
+    return RuleBook.parse(*_document("detectors", "liveness.yaml"))
+
+
+def signal_names() -> Mapping[str, Mapping[Language, tuple[str, ...]]]:
+    """What signals are called in both languages, from ``models/words``."""
+    return parse_signals(*_document("words", "signals.yaml"))
 
 
 def runbook(slug: str) -> str | None:
@@ -99,6 +105,6 @@ def _panels() -> Mapping[str, list[str]]:
     return found
 
 
-def _detectors(name: str) -> tuple[object, str]:
-    path = shipped(Folder.MODELS) / "detectors" / name
+def _document(folder: str, name: str) -> tuple[object, str]:
+    path = shipped(Folder.MODELS) / folder / name
     return yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)), name  # noqa: S506 - both are safe loaders

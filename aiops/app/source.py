@@ -49,10 +49,13 @@ class DaemonSource:
         return [view.incident_record(one, pipeline.machine.alerts) for one in found[:_SHOWN_INCIDENTS]]
 
     def incident(self, name: str) -> Record | None:
-        """One incident by its id."""
+        """One incident by its id, with its summary."""
         daemon = self._daemon
         found = daemon.pipeline.grouping.incidents.get(name)
-        return None if found is None else view.incident_record(found, daemon.pipeline.machine.alerts)
+        if found is None:
+            return None
+        record = view.incident_record(found, daemon.pipeline.machine.alerts)
+        return record | {"summary": view.summary_record(daemon.explain.summary(found))}
 
     def runbook(self, slug: str) -> str | None:
         """A shipped runbook."""

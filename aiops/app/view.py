@@ -5,6 +5,7 @@ from math import isnan
 from typing import NamedTuple
 
 from aiops.detect.base import AlertKey
+from aiops.explain.narrator import Summary
 from aiops.incidents.alert import Alert, Incident
 from aiops.notify.base import ReceiverStatus
 from aiops.notify.notice import Letterhead, notice_of, rfc3339
@@ -91,6 +92,16 @@ def _member(key: AlertKey, alert: Alert | None) -> Record:
     if alert is not None:
         member |= {"state": str(alert.state), "summary": alert.verdict.summary, "reason": alert.verdict.reason}
     return member
+
+
+def summary_record(summary: Summary) -> Record:
+    """What is told of an incident: sentences in order, with the evidence that each cites."""
+    return {
+        "language": str(summary.language),
+        "sentences": [
+            {"part": str(one.part), "text": one.text, "evidence": list(one.evidence)} for one in summary.sentences
+        ],
+    }
 
 
 def receiver_record(status: ReceiverStatus) -> Record:

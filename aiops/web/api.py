@@ -50,6 +50,13 @@ async def _signals(request: web.Request) -> web.Response:
     return success({"signals": rows})
 
 
+async def _incident(request: web.Request) -> web.Response:
+    found = request.app[SOURCE].incident(request.match_info["id"])
+    if found is None:
+        return failure(404, "not_found", "there is no such incident, or it is forgotten by now")
+    return success({"incident": dict(found)})
+
+
 async def _recommendation(request: web.Request) -> web.Response:
     """One pool without the envelope, as an autoscaler's JSON query wants it: ``desired_replicas`` at the top.
 
@@ -76,6 +83,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/api/v1/signals", _signals),
         web.get("/api/v1/alerts", _listing("alerts", lambda source: list(source.alerts()))),  # type: ignore[arg-type]
         web.get("/api/v1/incidents", _listing("incidents", lambda source: list(source.incidents()))),  # type: ignore[arg-type]
+        web.get("/api/v1/incidents/{id}", _incident),
         web.get("/api/v1/recommendations", _listing("recommendations", lambda source: list(source.recommendations()))),  # type: ignore[arg-type]
         web.get("/api/v1/recommendations/{pool:.+}", _recommendation),
         web.get("/api/v1/status", _status),

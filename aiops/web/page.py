@@ -88,9 +88,20 @@ def incident_page(incident: Record) -> str:
         f'<p><span class="{severity}">{severity}</span> incident {escape(str(_text(incident, "id")))}, '
         f"since {escape(str(_text(incident, 'startsAt')))}, "
         f"{f'over at {escape(str(ended))}' if ended else 'open'}</p>"
+        f"{_summary(incident)}"
         f"{_table(('state', 'alert', 'series', 'why'), rows, 'Its alerts are forgotten.')}"
     )
     return _frame("aiops incident", body, up="../")
+
+
+def _summary(incident: Record) -> str:
+    """Sentences of the summary, a paragraph for each part."""
+    summary = incident.get("summary")
+    sentences = summary.get("sentences", ()) if isinstance(summary, Mapping) else ()
+    paragraphs: dict[str, list[str]] = {}
+    for sentence in sentences:
+        paragraphs.setdefault(str(_text(sentence, "part")), []).append(escape(str(_text(sentence, "text"))))
+    return "".join(f"<p>{' '.join(texts)}</p>" for texts in paragraphs.values())
 
 
 def status_page(source: Source) -> str:

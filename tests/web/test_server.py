@@ -40,7 +40,8 @@ class House:
         return [{"source": self.label, "health": "up", "lastScrapeDuration": float("nan"), "facts": {"engine": "vllm"}}]
 
     def incident(self, name: str) -> Record | None:
-        return {**self.incidents()[0], "id": name} if name == "known" else None
+        told = {"sentences": [{"part": "what", "text": self.label}, {"part": "what", "text": "It is stuck."}]}
+        return {**self.incidents()[0], "id": name, "summary": told} if name == "known" else None
 
     def runbook(self, slug: str) -> str | None:
         return "# Stuck\n" if slug == "engine-stuck" else None
@@ -135,7 +136,11 @@ async def test_an_incident_and_a_runbook_have_pages(client: TestClient) -> None:
     text = await answer.text()
     assert "&lt;script&gt;" in text
     assert "<script" not in text
+    assert "<p>&lt;script&gt;alert(1)&lt;/script&gt; It is stuck.</p>" in text
     assert (await client.get("/incidents/other")).status == 404
+    data = await (await client.get("/api/v1/incidents/known")).json()
+    assert data["data"]["incident"]["summary"]["sentences"][1]["text"] == "It is stuck."
+    assert (await client.get("/api/v1/incidents/other")).status == 404
     book = await client.get("/runbooks/engine-stuck")
     assert (await book.text(), book.content_type) == ("# Stuck\n", "text/markdown")
     for nasty in ("nothing", "..%2f..%2fREADME", "engine-stuck%00", "engine-stuck.md"):
