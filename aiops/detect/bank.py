@@ -2,11 +2,12 @@
 
 The order is the invariant: a point is judged before anything is learnt from it, and nothing is learnt from a
 column that is out of bounds or whose entity has a critical alert, so that an incident cannot teach itself as
-normal. What stays out of bounds for ``relearn_after`` with no such alert is accepted as the new level.
+normal. What stays out of bounds for ``relearn_after`` with no such alert is accepted as the new level, and so is
+what an entity shows after a deploy (:mod:`aiops.detect.settling`).
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TypeVar
@@ -19,6 +20,7 @@ from aiops.detect.base import (
     AlertKey,
     Detector,
     Explains,
+    Guidance,
     RuleText,
     Scores,
     Severity,
@@ -36,6 +38,7 @@ from aiops.detect.policy import AnomalyPolicy, Compiler, PolicyColumns, Watch, n
 from aiops.detect.residual import Residual
 from aiops.detect.rules import Conditions, Rule, RuleBook
 from aiops.detect.settings import DetectSettings
+from aiops.detect.settling import Settling, columns_of
 from aiops.detect.zscore import ZScore
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.types import Entity, Mark, SeriesKey, SourceStatus
@@ -52,6 +55,7 @@ DETECTORS: Mapping[str, Builder] = {
 """Every statistical detector. The name prefixes its arrays in snapshots."""
 ADVISORS = frozenset({"iforest"})
 """Detectors whose scores are votes and rank entities, but put no series out of bounds."""
+NO_GUIDANCE = Guidance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,8 @@ class BankScores:
     votes
         Detector → its scores, float32 [capacity].
     learning
-        bool [capacity]: the value is known, but no detector has seen enough of the series to judge it.
+        bool [capacity]: the value is known, but the series is not judged: no detector has seen enough of it, or it
+        has just changed on purpose.
     """
 
     now: float
@@ -117,6 +122,7 @@ class Bank:
         if settings.enabled:
             self._detectors = tuple(build(settings, self._policy) for build in {**plugins, **DETECTORS}.values())
         self._state = ColumnState(outside=0.0)
+        self._settling = Settling(settings.minimum_samples)
         self._scores: BankScores | None = None
 
     def step(
@@ -126,6 +132,8 @@ class Bank:
         sources: Sequence[SourceStatus],
         marks: Sequence[Mark],
         watched: Collection[AlertKey],
+        *,
+        guidance: Guidance = NO_GUIDANCE,
     ) -> Verdicts:
         """Judge the newest row, then learn from it; call once per tick.
 
@@ -139,18 +147,24 @@ class Bank:
             Events since the tick before.
         watched
             Alerts that are not inactive; those without data now come back in ``unknown``.
+        guidance
+            Whose learning pauses, and who changed on purpose.
         """
+        self._state.follow(window)
         columns = self._policy.columns(window)
+        settling = self._settling.step(window, columns.of_entity, marks, guidance.changed)
         each = [detector.score(window) for detector in self._detectors]
         judges = [s for one, s in zip(self._detectors, each, strict=True) if one.name not in ADVISORS]
         ensemble = combine(judges, len(window.keys))
+        ensemble = replace(ensemble, score=np.where(settling, np.float32(np.nan), ensemble.score))
         votes = {detector.name: scores.score for detector, scores in zip(self._detectors, each, strict=True)}
         learning = np.isfinite(window.values[-1]) & np.isnan(ensemble.score) & bool(each)
         self._scores = scores = BankScores(now, window.keys, ensemble, votes, learning)
         breaches = dict(self._conditions.evaluate(window))
         breaches.update(self._liveness.evaluate(window, sources, marks, columns.of_entity))
         breaches.update(self._statistics(window, columns, scores))
-        self._learn(window, columns, ensemble.score, {*breaches, *watched})
+        frozen = self._frozen(columns, {*breaches, *watched}, guidance)
+        self._learn(window, ensemble.score, frozen | settling)
         unknown = frozenset(key for key in watched if key not in breaches and not self._known(key, columns))
         return Verdicts(breaches, unknown)
 
@@ -173,7 +187,8 @@ class Bank:
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Everything learnt, as ``detector.array`` → array [capacity]."""
-        parts = {"bank": self._state.state(), **{one.name: one.state() for one in self._detectors}}
+        own = {"bank": self._state.state(), "settling": self._settling.state()}
+        parts = {**own, **{one.name: one.state() for one in self._detectors}}
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
@@ -181,7 +196,8 @@ class Bank:
 
         A detector that the state does not know starts anew; one whose arrays are incomplete raises ValueError.
         """
-        owners = {"bank": self._state.restore, **{one.name: one.restore for one in self._detectors}}
+        own = {"bank": self._state.restore, "settling": self._settling.restore}
+        owners = {**own, **{one.name: one.restore for one in self._detectors}}
         for name, restore in owners.items():
             arrays = {key.removeprefix(f"{name}."): array for key, array in state.items() if key.startswith(f"{name}.")}
             if arrays:
@@ -223,30 +239,40 @@ class Bank:
         alarmed = (one for one in self._detectors if scores.votes[one.name][column] >= 1)
         return "".join(f"; {text}" for one in alarmed if isinstance(one, Explains) and (text := one.explain(column)))
 
-    def _learn(
-        self, window: Window, columns: PolicyColumns, score: NDArray[np.float32], alerts: Collection[AlertKey]
-    ) -> None:
-        frozen = np.zeros(len(score), np.bool_)
+    def _frozen(self, columns: PolicyColumns, alerts: Collection[AlertKey], guidance: Guidance) -> NDArray[np.bool_]:
+        """Columns of which nothing may be learnt now, bool [capacity]."""
+        frozen = np.zeros(len(columns.watch), np.bool_)
         for entity in self._in_trouble(alerts):
             frozen[columns.of_entity.get(entity, [])] = True
+        for entity in guidance.frozen:
+            frozen[columns_of(entity, columns.of_entity)] = True
+        return frozen
+
+    def _learn(self, window: Window, score: NDArray[np.float32], frozen: NDArray[np.bool_]) -> None:
         outside = score >= 1
         outside &= ~frozen
         quiet = ~(frozen | outside)
         for detector in self._detectors:
             detector.learn(window, quiet)
+        # Of the window only what was seen since the change.
+        since = replace(window, values=window.values[-self._settings.minimum_samples :])
+        self._relearn(since, self._settling.learn(window))
         self._accept(window, outside, (score < 1) & ~frozen)
 
     def _accept(self, window: Window, outside: NDArray[np.bool_], inside: NDArray[np.bool_]) -> None:
         """Count points out of bounds up and points within bounds down; relearn what stays out for long."""
-        self._state.follow(window)
         points = self._state["outside"]
         moving = np.flatnonzero(outside | (points > 0))  # few
         points[moving] = np.maximum(points[moving] + outside[moving] - inside[moving], 0)
         shifted = points * np.float32(window.step_seconds) >= self._settings.relearn_after
-        if shifted.any():
+        self._relearn(window, shifted)
+
+    def _relearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
+        """Accept what these columns (bool [capacity]) show lately as their normal."""
+        if columns.any():
             for detector in self._detectors:
-                detector.relearn(window, shifted)
-            points[shifted] = 0
+                detector.relearn(window, columns)
+            self._state["outside"][columns] = 0
 
     def _in_trouble(self, alerts: Collection[AlertKey]) -> set[Entity]:
         """Entities with a critical alert."""

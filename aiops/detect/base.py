@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from aiops.signals.types import SeriesKey
+from aiops.signals.types import Entity, SeriesKey
 
 
 class Severity(StrEnum):
@@ -156,6 +156,24 @@ class Verdict:
     upper: float = float("nan")
     votes: Mapping[str, float] = field(default_factory=dict)
     runbook: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """What people and calendars say about learning in one tick; the bank follows it to the letter.
+
+    Attributes
+    ----------
+    frozen
+        Nothing is learnt of these entities (a maintenance window); they are judged all the same.
+    changed
+        What these entities show from now on is normal (a deploy): they are not judged by statistics until
+        ``minimum_samples`` points are known, then those points are their level. Name an entity once, not in every
+        tick.
+    """
+
+    frozen: Set[Entity] = frozenset()
+    changed: Set[Entity] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
