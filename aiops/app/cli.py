@@ -13,11 +13,13 @@ from pathlib import Path
 
 from aiops import __version__
 from aiops.app.output import CommandFailedError, Exit, Output, say
+from aiops.kit.memory import limit_threads
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 misused (by way of SystemExit), 3 lint."""
     args = build_parser().parse_args(argv)
+    limit_threads()
     module, _, function = args.does.partition(":")
     try:
         code = int(getattr(import_module(f"aiops.app.commands.{module}"), function)(args))

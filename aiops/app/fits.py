@@ -22,12 +22,12 @@ from aiops.detect.fitting import Arrays, pack, part, prefixed, unpack
 from aiops.detect.settings import FitSettings
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.log import OnChange
+from aiops.kit.memory import ONE_THREAD
 from aiops.kit.text import clipped
 
 _LOG = logging.getLogger("aiops.app.fits")
 LIBRARIES = ("statsmodels", "sklearn")
 COMMAND = (sys.executable, "-m", "aiops.app.worker")
-_ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
 _SMALLEST_SHARE = 1 / 64
 _LONGEST_ERROR = 300
 
@@ -182,7 +182,7 @@ async def run_worker(command: Sequence[str], content: bytes, limit_seconds: floa
     try:
         process = await asyncio.create_subprocess_exec(
             *command, str(math.ceil(limit_seconds)), stdin=pipe, stdout=pipe, stderr=pipe,
-            env={**os.environ, **_ONE_THREAD},
+            env={**os.environ, **ONE_THREAD},
             start_new_session=True,  # Ctrl-C is for the daemon, which then ends the worker
         )  # fmt: skip
     except OSError as error:

@@ -1,10 +1,12 @@
 """Keeping resident memory near what is in use: glibc otherwise keeps what a burst once needed.
 
 A daemon with threads gets a heap per thread and core, and a snapshot leaves a hole of its size in each. Two calls of
-glibc undo both; where there is another C library they do nothing.
+glibc undo both; where there is another C library they do nothing. OpenBLAS starts a thread per core when numpy is
+imported, and none of our matrices is large enough to share.
 """
 
 import ctypes
+import os
 from functools import lru_cache
 
 _M_TRIM_THRESHOLD = -1
@@ -12,6 +14,15 @@ _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 _ARENAS = 2
 _LARGE_BYTES = 256 * 1024
+
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
+"""Environment in which numerical libraries start no threads of their own."""
+
+
+def limit_threads() -> None:
+    """Have numerical libraries start no threads, unless the environment says otherwise; call before numpy is imported."""
+    for name, value in ONE_THREAD.items():
+        os.environ.setdefault(name, value)
 
 
 @lru_cache(maxsize=1)

@@ -28,3 +28,11 @@ PROGRAM = textwrap.dedent("""
 def test_a_burst_in_threads_leaves_little_behind() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 20
+
+
+def test_numerical_libraries_start_no_threads_of_their_own() -> None:
+    code = (
+        "from aiops.app.cli import main; main(['version']); import os, numpy; print(len(os.listdir('/proc/self/task')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "1"
