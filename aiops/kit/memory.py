@@ -20,7 +20,7 @@ ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
 
 
 def limit_threads() -> None:
-    """Have numerical libraries start no threads, unless the environment says otherwise; call before numpy is imported."""
+    """Have numerical libraries start no threads, unless the environment says otherwise; call before importing numpy."""
     for name, value in ONE_THREAD.items():
         os.environ.setdefault(name, value)
 

@@ -76,9 +76,11 @@ def seen(readings: list[Reading], seconds: range, signal: str) -> Iterator[float
 async def test_idle_load_and_copy_look_like_what_they_are(readings: list[Reading]) -> None:
     assert set(seen(readings, IDLE, "gpu_util")) == {0.0}
     assert min(seen(readings, LOAD, "gpu_util")) >= 0.95
-    assert max(seen(readings, IDLE, "gpu_power")) < 100 < 650 < min(seen(readings, LOAD, "gpu_power"))
+    assert max(seen(readings, IDLE, "gpu_power")) < 100
+    assert min(seen(readings, LOAD, "gpu_power")) > 650
     assert min(seen(readings, LOAD, "gpu_temp")) - max(seen(readings, IDLE, "gpu_temp")) > 10
-    assert min(seen(readings, COPY, "gpu_pcie_rx")) > 30e9 > 1e9 > max(seen(readings, LOAD, "gpu_pcie_rx"))
+    assert min(seen(readings, COPY, "gpu_pcie_rx")) > 30e9
+    assert max(seen(readings, LOAD, "gpu_pcie_rx")) < 1e9
     assert max(seen(readings, AFTER, "gpu_mem_used")) == 0.0 < min(seen(readings, LOAD, "gpu_mem_used"))
 
 
