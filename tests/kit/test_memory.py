@@ -31,8 +31,6 @@ def test_a_burst_in_threads_leaves_little_behind() -> None:
 
 
 def test_numerical_libraries_start_no_threads_of_their_own() -> None:
-    code = (
-        "from aiops.app.cli import main; main(['version']); import os, numpy; print(len(os.listdir('/proc/self/task')))"
-    )
+    code = "from aiops.app.cli import main; main(['version']); import numpy, os; print(*os.listdir('/proc/self/task'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1].count("'") == 2, "one thread, so one quoted number"
+    assert len(done.stdout.splitlines()[-1].split()) == 1
