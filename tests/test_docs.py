@@ -23,6 +23,8 @@ from aiops.app.grammar import leaves, options
 from aiops.app.source import DaemonSource
 from aiops.detect.base import AlertKey, Severity, Verdict
 from aiops.incidents.alert import Alert, AlertState, Incident
+from aiops.incidents.slo import WINDOWS, Budget
+from aiops.incidents.slo_settings import SloSettings
 from aiops.kit.tasks import Beat
 from aiops.notify.base import ReceiverStatus
 from aiops.notify.notice import Letterhead
@@ -51,6 +53,10 @@ SERIES = SeriesKey(Entity.of(EntityKind.REPLICA, instance="a:8000"), "running")
 VERDICT = Verdict("EngineStuck", Severity.CRITICAL, 1.0, 7.0, "summary", "reason")
 ALERT = Alert(AlertKey("EngineStuck", SERIES), AlertState.FIRING, 1.0, 2.0, VERDICT, incident="5aecb8811292")
 INCIDENT = Incident("5aecb8811292", "summary", Severity.CRITICAL, 1.0, 2.0, 0.0, (ALERT.key,))
+BUDGET = Budget(
+    SloSettings().objectives[0], Entity.of(EntityKind.POOL, pool="chat", model_name="m"), 1.0, 0.0, 1.0,
+    dict.fromkeys(WINDOWS, 0.0), (), (), 2.5,
+)  # fmt: skip
 SOURCE = SourceStatus(
     "llm/a:8000",
     "scrape",
@@ -220,6 +226,7 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "read_families": ({"llm/a:8000": Beat()},),
     "signal_families": ([(SERIES, 1.0)],),
     "fit_families": (FitCounts(),),
+    "slo_families": ([BUDGET],),
 }
 """Arguments of every ``…_families`` of telemetry, with one example of what each speaks of."""
 
@@ -278,8 +285,9 @@ def test_examples_of_the_api_have_the_fields_that_it_has(source: DaemonSource) -
         "/api/v1/signals": {"signals": [view.signal_record(SERIES, 1.0, 1.0, band)]},
         "/api/v1/alerts": {"alerts": [view.alert_record(ALERT, Letterhead())]},
         "/api/v1/incidents": {"incidents": [view.incident_record(INCIDENT, {ALERT.key: ALERT})]},
+        "/api/v1/slo": {"budgets": [view.budget_record(BUDGET)]},
         "/api/v1/status": dict(source.status()),
     }
-    free = ("facts", "labels", "annotations", "votes", "tasks", "receivers")
+    free = ("facts", "labels", "annotations", "votes", "burnRates", "tasks", "receivers")
     for path, record in real.items():
         assert shape(example(path), free) == shape(record, free), path

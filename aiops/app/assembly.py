@@ -1,6 +1,7 @@
 """Builds the pieces of the pipeline from settings and the shipped data folders."""
 
 import hashlib
+from collections.abc import Callable
 
 from aiops.app import presets
 from aiops.app.config import Config
@@ -9,8 +10,10 @@ from aiops.app.plugins import named_plugins
 from aiops.app.presets import Folder, shipped
 from aiops.collect.gpu_model import NvidiaModel
 from aiops.detect.bank import Bank
+from aiops.detect.base import Timing
 from aiops.incidents.grouping import Grouping
 from aiops.incidents.machine import Machine
+from aiops.incidents.slo import Ledger
 from aiops.signals.topology import Pools
 from aiops.store.ring import Ring
 
@@ -38,9 +41,14 @@ def bank_signature(config: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def timing_of(bank: Bank, slo: Ledger) -> Callable[[str], Timing]:
+    """Timing of every rule: of a budget's, else of the bank's."""
+    return lambda rule: slo.timing(rule) or bank.timing(rule)
+
+
 def build_pipeline(config: Config) -> Pipeline:
     """A pipeline that has seen nothing yet."""
-    store, bank = config.store, build_bank(config)
+    store, bank, slo = config.store, build_bank(config), Ledger(config.slo)
     return Pipeline(
         ring=Ring(
             store.rows(config.interval),
@@ -50,6 +58,7 @@ def build_pipeline(config: Config) -> Pipeline:
         ),
         pools=Pools(config.signals),
         bank=bank,
-        machine=Machine(bank.timing, config.incidents),
+        slo=slo,
+        machine=Machine(timing_of(bank, slo), config.incidents),
         grouping=Grouping(config.incidents),
     )

@@ -108,6 +108,7 @@ def _client_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
         ("targets", "List what the daemon watches and whether it answers."),
         ("alerts", "List alerts that are pending or firing."),
         ("incidents", "List incidents and how many alerts each holds."),
+        ("slo", "List error budgets: what is left of them, and how fast they burn."),
     ):
         parser = _command(commands, name, f"client:{name}", purpose)
         _url_flags(parser)

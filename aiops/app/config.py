@@ -16,6 +16,7 @@ from aiops.collect.settings import ScrapeSettings
 from aiops.detect.settings import DetectSettings
 from aiops.explain.settings import ExplainSettings
 from aiops.incidents.settings import IncidentSettings
+from aiops.incidents.slo_settings import SloSettings
 from aiops.kit.log import Format, Level
 from aiops.kit.settings import Duration, Section
 from aiops.notify.settings import NotifySettings
@@ -59,6 +60,8 @@ class Config(Section):
     """From scores to alerts to incidents."""
     explain: ExplainSettings = ExplainSettings()
     """From incidents to words."""
+    slo: SloSettings = SloSettings()
+    """What users were promised, and how much of it may go wrong."""
     capacity: CapacitySettings = CapacitySettings()
     """From queues to replica advice."""
     notify: NotifySettings = NotifySettings()

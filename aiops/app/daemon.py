@@ -11,7 +11,7 @@ from aiohttp import ClientSession
 
 from aiops import __version__
 from aiops.app import presets
-from aiops.app.assembly import build_bank, build_pipeline, load_gpu_model
+from aiops.app.assembly import build_bank, build_pipeline, load_gpu_model, timing_of
 from aiops.app.capacity import Capacity
 from aiops.app.collectors import Collectors
 from aiops.app.config import Config
@@ -25,6 +25,7 @@ from aiops.app.warmup import warm_up
 from aiops.incidents.alert import AlertState
 from aiops.incidents.grouping import Grouping
 from aiops.incidents.machine import Machine
+from aiops.incidents.slo import Ledger
 from aiops.kit import log
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.http import open_session
@@ -205,12 +206,15 @@ class Daemon:
         options = self._options.again()
         config = options.loaded.config
         bank = build_bank(config)  # whatever can be refused is built before anything is replaced
-        if config.detect != self.config.detect or config.incidents != self.config.incidents:
-            bank.restore(self.pipeline.bank.state())
-            machine, grouping = Machine(bank.timing, config.incidents), Grouping(config.incidents)
-            machine.restore(self.pipeline.machine.alerts.values(), self.last_tick_at or None)
-            grouping.restore(self.pipeline.grouping.incidents.values())
-            self.pipeline.bank, self.pipeline.machine, self.pipeline.grouping = bank, machine, grouping
+        if any(getattr(config, name) != getattr(self.config, name) for name in ("detect", "incidents", "slo")):
+            pipeline, slo = self.pipeline, Ledger(config.slo)
+            bank.restore(pipeline.bank.state())
+            with suppress(ValueError):  # another period: budgets begin anew
+                slo.restore(pipeline.slo.state(self.last_tick_at))
+            machine, grouping = Machine(timing_of(bank, slo), config.incidents), Grouping(config.incidents)
+            machine.restore(pipeline.machine.alerts.values(), self.last_tick_at or None)
+            grouping.restore(pipeline.grouping.incidents.values())
+            pipeline.bank, pipeline.slo, pipeline.machine, pipeline.grouping = bank, slo, machine, grouping
             self.state.configure(config)
             self.fits.settings = config.detect.fit
         if config.notify != self.config.notify and self.dispatcher is not None:

@@ -45,6 +45,7 @@ Labels, by family:
 * `aiops_reads*`: `source`.
 * `aiops_alerts`: `state`, `severity`; every combination is there, 0 included.
 * `aiops_notif*`: `receiver` (URL without credentials, or name), `kind`.
+* `aiops_slo_*`: `slo`, and the labels of the pool (`pool`, `model_name`); a burn rate has its `window` (`5m` … `3d`).
 * `aiops_task_crashes`: `task`.
 * `aiops_build_info`: `version`.
 * `aiops_signal_*`: labels of the entity (`instance`, `job`, `model_name`, `pool`, `gpu`, `node`, …), `kind` of the

@@ -10,6 +10,7 @@ from aiops.detect.bank import Bank
 from aiops.incidents.alert import Incident, Transition
 from aiops.incidents.grouping import Grouping
 from aiops.incidents.machine import Machine
+from aiops.incidents.slo import Ledger
 from aiops.signals.topology import Pools
 from aiops.signals.types import Mark, Reading, SourceStatus
 from aiops.store.ring import Ring
@@ -33,6 +34,7 @@ class Pipeline:
     ring: Ring
     pools: Pools
     bank: Bank
+    slo: Ledger
     machine: Machine
     grouping: Grouping
     _newest: dict[str, Reading] = field(default_factory=dict)
@@ -56,7 +58,9 @@ class Pipeline:
         pools = self.pools.reading(self._fresh(now, readings, sources), now, {s.source: s.up for s in sources})
         self.ring.append(now, [*readings, pools], elapsed_seconds=elapsed_seconds)
         marks = tuple(mark for reading in readings for mark in reading.marks)
-        verdicts = self.bank.step(self.ring.window(), now, sources, marks, self.machine.watched())
+        watched = self.machine.watched()
+        verdicts = self.bank.step(self.ring.window(), now, sources, marks, watched)
+        verdicts = self.slo.step(now, readings, elapsed_seconds=elapsed_seconds, verdicts=verdicts, watched=watched)
         transitions = self.machine.step(now, verdicts)
         incidents = self.grouping.step(now, self.machine.alerts)
         self.machine.assign(incidents)

@@ -57,6 +57,10 @@ class DaemonSource:
         record = view.incident_record(found, daemon.pipeline.machine.alerts)
         return record | {"summary": view.summary_record(daemon.explain.summary(found))}
 
+    def slo(self) -> Sequence[Record]:
+        """Every error budget."""
+        return [view.budget_record(budget) for budget in self._daemon.pipeline.slo.budgets()]
+
     def runbook(self, slug: str) -> str | None:
         """A shipped runbook."""
         return presets.runbook(slug)
@@ -142,6 +146,7 @@ class DaemonSource:
             telemetry.alert_families(
                 daemon.pipeline.machine.alerts.values(), daemon.pipeline.grouping.incidents.values()
             ),
+            telemetry.slo_families(daemon.pipeline.slo.budgets()),
             telemetry.receiver_families(self._receivers()),
             daemon.capacity.families(),
             telemetry.signal_families(self._fresh()),
@@ -159,6 +164,8 @@ class DaemonSource:
         yield gauge("aiops_series_limit", "Most series that the window takes.", daemon.config.store.max_series)
         yield gauge("aiops_series_dropped", "Series left out of the newest row: the window is full.",
                     ring.dropped_series)  # fmt: skip
+        yield gauge("aiops_slo_left_out", "Most budgets that were left out of one turn: most_budgets is reached.",
+                    daemon.pipeline.slo.left_out)  # fmt: skip
         yield counter("aiops_values_dropped", "Values lost because the window was full.", ring.dropped_values_total)
         yield gauge("aiops_ring_bytes", "Memory of the window.", ring.memory_bytes)
         yield counter("aiops_alert_transitions", "Changes of an alert's state.", daemon.transitions_total)

@@ -21,6 +21,7 @@ from aiops.store.view import ArchiveView
 _LOG = logging.getLogger("aiops.app.state")
 _BANK = "bank"
 _CAPACITY = "capacity"
+_SLO = "slo"
 
 
 class StateInUse(OSError):
@@ -91,6 +92,12 @@ class State:
                     capacity.restore(past)
                 except (ValueError, KeyError, TypeError) as error:
                     _LOG.warning("histories of pools are not usable: %s", error)
+            spent = snapshot.state_for(loaded.snapshot, _SLO, _SLO, pipeline.ring)
+            if spent is not None:
+                try:
+                    pipeline.slo.restore(spent)
+                except (ValueError, KeyError, TypeError) as error:
+                    _LOG.warning("error budgets are not usable: %s", error)
             self.snapshot_at = loaded.snapshot.saved_at
         alerts = self._view.load_alerts()
         pipeline.machine.restore(alerts, self._clock.now())
@@ -114,6 +121,7 @@ class State:
     async def save(self, pipeline: Pipeline, capacity: Capacity | None = None) -> None:
         """Write a snapshot: copied here, written in a thread."""
         states = {_BANK: snapshot.SavedState(self._signature, pipeline.bank.state())}
+        states[_SLO] = snapshot.SavedState(_SLO, pipeline.slo.state(self._clock.now()))
         if capacity is not None:
             states[_CAPACITY] = snapshot.SavedState(_CAPACITY, capacity.state())
         moment = snapshot.capture(pipeline.ring, states, self._clock.now())

@@ -7,6 +7,8 @@ from math import isnan
 from aiops import __version__
 from aiops.app.fits import FitCounts
 from aiops.incidents.alert import Alert, AlertState, Incident
+from aiops.incidents.slo import Budget
+from aiops.kit.settings import format_duration
 from aiops.kit.tasks import Beat
 from aiops.notify.base import ReceiverStatus
 from aiops.signals.catalog import SIGNALS
@@ -122,3 +124,22 @@ def read_families(beats: Mapping[str, Beat]) -> Iterator[Family]:
                  [({"source": name}, float(beat.ticks)) for name, beat in beats.items()])  # fmt: skip
     yield Family("aiops_reads_skipped", _COUNTER, "Attempts left out because the one before still ran.",
                  [({"source": name}, float(beat.skipped)) for name, beat in beats.items()])  # fmt: skip
+
+
+def slo_families(budgets: Iterable[Budget]) -> Iterator[Family]:
+    """Error budgets; a budget without an event is left out, never shown as untouched."""
+    kept = [({"slo": one.objective.title, **dict(one.pool.labels)}, one) for one in budgets]
+
+    def rows(value_of: str) -> list[tuple[Mapping[str, str], float]]:
+        values = [(labels, float(getattr(one, value_of))) for labels, one in kept]
+        return [(labels, value) for labels, value in values if not isnan(value)]
+
+    yield Family("aiops_slo_objective_ratio", _GAUGE, "Share of events that was promised to be good.",
+                 [(labels, one.objective.objective) for labels, one in kept])  # fmt: skip
+    yield Family("aiops_slo_budget_left_ratio", _GAUGE, "Share of the period's error budget that is left; negative "
+                 "when overspent.", rows("left_ratio"))  # fmt: skip
+    yield Family("aiops_slo_period_events", _GAUGE, "Requests (tokens, for itl) of the period.", rows("total"))
+    yield Family("aiops_slo_period_bad_events", _GAUGE, "Those of them that were bad.", rows("bad"))
+    yield Family("aiops_slo_burn_rate", _GAUGE, "How many times as fast as it may the error budget is spent.",
+                 [({**labels, "window": format_duration(window)}, rate)
+                  for labels, one in kept for window, rate in one.burn.items() if not isnan(rate)])  # fmt: skip

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from aiops.detect.base import AlertKey
 from aiops.explain.narrator import Summary
 from aiops.incidents.alert import Alert, Incident
+from aiops.incidents.slo import Budget
+from aiops.kit.settings import format_duration
 from aiops.notify.base import ReceiverStatus
 from aiops.notify.notice import Letterhead, notice_of, rfc3339
 from aiops.signals.catalog import SIGNALS
@@ -132,4 +134,24 @@ def signal_record(key: SeriesKey, value: float, at: float, band: Band) -> Record
         "expected": band.expected,
         "lower": band.lower,
         "upper": band.upper,
+    }
+
+
+def budget_record(budget: Budget) -> Record:
+    """One objective in one pool."""
+    objective = budget.objective
+    return {
+        "slo": objective.title,
+        "of": str(objective.of),
+        "entity": entity_record(budget.pool),
+        "objective": objective.objective,
+        "threshold": objective.threshold,
+        "effectiveThreshold": budget.effective_seconds,
+        "pages": objective.pages,
+        "events": budget.total,
+        "bad": budget.bad,
+        "budgetLeft": budget.left_ratio,
+        "burnRates": {format_duration(window): rate for window, rate in budget.burn.items()},
+        "burning": [f"{burn.factor:g}x{format_duration(burn.long_seconds)}" for burn in budget.burning],
+        "told": [f"{burn.factor:g}x{format_duration(burn.long_seconds)}" for burn in budget.told],
     }

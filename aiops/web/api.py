@@ -84,6 +84,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/api/v1/alerts", _listing("alerts", lambda source: list(source.alerts()))),  # type: ignore[arg-type]
         web.get("/api/v1/incidents", _listing("incidents", lambda source: list(source.incidents()))),  # type: ignore[arg-type]
         web.get("/api/v1/incidents/{id}", _incident),
+        web.get("/api/v1/slo", _listing("budgets", lambda source: list(source.slo()))),  # type: ignore[arg-type]
         web.get("/api/v1/recommendations", _listing("recommendations", lambda source: list(source.recommendations()))),  # type: ignore[arg-type]
         web.get("/api/v1/recommendations/{pool:.+}", _recommendation),
         web.get("/api/v1/status", _status),

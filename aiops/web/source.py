@@ -43,6 +43,10 @@ class Source(Protocol):
         """One incident by its id; None when there is none."""
         ...
 
+    def slo(self) -> Sequence[Record]:
+        """Every error budget."""
+        ...
+
     def runbook(self, slug: str) -> str | None:
         """Markdown text of a runbook by its slug; None when there is none."""
         ...

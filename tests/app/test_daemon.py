@@ -95,10 +95,14 @@ async def test_a_restart_neither_pages_again_nor_forgets(fleet: Fleet, tmp_path:
         await until(lambda: all(status.up for status in daemon.collectors.statuses()))
         await fleet.strike(1, "dead")
         await until(lambda: "TargetDown" in firing(daemon))
+        await until(lambda: any(True for _ in daemon.pipeline.slo.budgets()))
         before, series = firing(daemon), daemon.pipeline.ring.series
+        spent = {(one.objective.title, one.pool): one.total for one in daemon.pipeline.slo.budgets()}
     async with running(config) as daemon:
         assert firing(daemon) == before
         assert daemon.pipeline.ring.series == series
+        kept = {(one.objective.title, one.pool): one.total for one in daemon.pipeline.slo.budgets()}
+        assert all(kept[budget] >= total for budget, total in spent.items())
         for tick in range(1, 12):
             await until(lambda tick=tick: daemon.beat.ticks > tick)
             assert firing(daemon) == before

@@ -85,6 +85,29 @@ def incidents(args: Namespace) -> int:
     return Exit.OK
 
 
+def slo(args: Namespace) -> int:
+    """``aiops slo``."""
+    data = records(args, "slo", "budgets")
+    columns = [Column("SLO"), Column("POOL"), Column("OBJECTIVE"), Column("LEFT"), Column("BURN 1h"), Column("BURN 6h")]
+    columns += [Column("BURN 3d"), Column("EVENTS", wide=True), Column("BAD", wide=True)]
+    rows = []
+    for budget in data:
+        burns = _mapping(budget.get("burnRates"))
+        labels = _mapping(_mapping(budget.get("entity")).get("labels"))
+        rows.append(
+            [
+                _text(budget, "slo"),
+                "/".join(str(labels[name]) for name in ("pool", "model_name") if name in labels),
+                _number(budget.get("objective"), "{:.2%}"),
+                _number(budget.get("budgetLeft"), "{:.1%}"),
+                *(_number(burns.get(window), "{:.1f}") for window in ("1h", "6h", "3d")),
+                *(_number(budget.get(name), "{:.0f}") for name in ("events", "bad")),
+            ]
+        )
+    show(data, columns, rows, output=args.output, headers=args.headers)
+    return Exit.OK
+
+
 def healthcheck(args: Namespace) -> int:
     """``aiops healthcheck``."""
     path = "/-/ready" if args.ready else "/-/healthy"
@@ -173,6 +196,10 @@ def _mapping(value: object) -> Record:
 def _text(record: Record, name: str) -> str:
     value = record.get(name)
     return "" if value is None else str(value)
+
+
+def _number(value: object, form: str) -> str:
+    return form.format(value) if isinstance(value, int | float) else "unknown"
 
 
 def _reason(target: Record, *, wide: bool) -> str:

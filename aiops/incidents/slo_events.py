@@ -1,0 +1,131 @@
+"""What happened to requests since the last tick, as counts: all of them, and the bad ones, per objective and pool.
+
+Counts come from histogram gains and from counters, never from quantiles or averages. Invariant: an event that cannot
+be judged (no bucket bound below the threshold, a counter without a value) is not counted at all: unknown is not good.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isnan
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from aiops.incidents.slo_settings import LATENCIES, Indicator, Objective
+from aiops.signals.topology import pool_of
+from aiops.signals.types import Buckets, Columns, Entity, EntityKind, Reading
+
+Key = tuple[str, Entity]
+"""Title of an objective, and a pool."""
+_COUNTED = ("finished", "errors", "rejected")
+_PROBE = "probe_up"
+_ROUNDING = 1.0 + 1e-9
+
+
+class Gain(NamedTuple):
+    """Events of one objective in one pool; ``bad`` ≤ ``total``."""
+
+    total: float
+    bad: float
+
+
+class _Counters(NamedTuple):
+    """Where a replica's numbers stand in a reading; the entity is the pool."""
+
+    pool: Entity
+    place: Mapping[str, int]
+
+
+class Intake:
+    """Turns readings into gains.
+
+    Attributes
+    ----------
+    effective_seconds
+        Bucket bound that decides in place of the threshold, where a histogram was judged.
+    """
+
+    def __init__(self, objectives: Sequence[Objective]) -> None:
+        self._objectives = objectives
+        self._slow: dict[str, list[Objective]] = {}
+        for one in objectives:
+            if one.of in LATENCIES:
+                self._slow.setdefault(str(one.of), []).append(one)
+        self._failed = [one for one in objectives if one.of not in LATENCIES]
+        self._plans: WeakKeyDictionary[Columns, tuple[_Counters, ...]] = WeakKeyDictionary()
+        self._read_at: dict[str, float] = {}
+        self.effective_seconds: dict[Key, float] = {}
+
+    def gains(self, readings: Iterable[Reading]) -> Iterator[tuple[Key, Gain]]:
+        """Events of these readings; each reading is given once."""
+        for reading in readings:
+            for part in reading.buckets if self._slow else ():
+                if part.key.signal in self._slow and part.key.entity.kind is EntityKind.REPLICA:
+                    yield from self._late(part)
+            if self._failed:
+                yield from self._lost(reading)
+
+    def forget(self, sources: Iterable[str]) -> None:
+        """Forget all sources but these."""
+        known = set(sources)
+        self._read_at = {source: at for source, at in self._read_at.items() if source in known}
+
+    def _late(self, part: Buckets) -> Iterator[tuple[Key, Gain]]:
+        pool = pool_of(part.key.entity)
+        total = float(part.counts.sum())
+        for one in self._slow[part.key.signal]:
+            threshold = one.threshold or 0.0
+            within = int(np.searchsorted(part.bounds, threshold * _ROUNDING, side="right"))
+            if within and covers(one, pool):
+                self.effective_seconds[one.title, pool] = min(float(part.bounds[within - 1]), threshold)
+                yield (one.title, pool), Gain(total, max(total - float(part.counts[:within].sum()), 0.0))
+
+    def _lost(self, reading: Reading) -> Iterator[tuple[Key, Gain]]:
+        seconds = reading.at - self._read_at.get(reading.source, float("nan"))
+        self._read_at[reading.source] = reading.at
+        for pool, place in self._plan(reading.columns):
+            values = {name: float(reading.values[column]) for name, column in place.items()}
+            probe = values.pop(_PROBE, float("nan"))
+            counts = {name: rate * seconds for name, rate in values.items()}
+            for one in self._failed:
+                gain = _judged(one.of, counts)
+                if one.of is Indicator.ERRORS and not isnan(probe):
+                    gain = Gain(1.0, float(probe == 0.0))  # one question is one request
+                if gain is not None and covers(one, pool):
+                    yield (one.title, pool), gain
+
+    def _plan(self, columns: Columns) -> tuple[_Counters, ...]:
+        plan = self._plans.get(columns)
+        if plan is None:
+            places: dict[Entity, dict[str, int]] = {}
+            for column, key in enumerate(columns.keys):
+                of_replica = key.entity.kind is EntityKind.REPLICA and key.signal in _COUNTED
+                asked = key.entity.kind in (EntityKind.REPLICA, EntityKind.POOL) and key.signal == _PROBE
+                if of_replica or asked:
+                    places.setdefault(key.entity, {})[key.signal] = column
+            plan = tuple(
+                _Counters(entity if entity.kind is EntityKind.POOL else pool_of(entity), place)
+                for entity, place in places.items()
+            )
+            self._plans[columns] = plan
+        return plan
+
+
+def covers(objective: Objective, pool: Entity) -> bool:
+    """Whether an objective holds for a pool."""
+    name, model = pool.label("pool"), pool.label("model_name")
+    return not objective.pools or name in objective.pools or f"{name}/{model}" in objective.pools
+
+
+def _judged(of: Indicator, counts: Mapping[str, float]) -> Gain | None:
+    """Gain of one replica; None where a counter that it needs is not there or has no value."""
+    bad_names = ("errors", "rejected") if of is Indicator.ERRORS else ("rejected",)
+    bad = [counts[name] for name in bad_names if name in counts]
+    if "finished" not in counts or not bad:
+        return None
+    # Refused requests never entered, so no engine counts them as finished.
+    total = counts["finished"] + counts.get("rejected", 0.0)
+    lost = sum(bad)
+    if not (total > 0.0 or lost > 0.0) or isnan(total) or isnan(lost):
+        return None
+    return Gain(max(total, lost), lost)
