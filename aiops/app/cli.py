@@ -93,6 +93,8 @@ def _check_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     )
     config.add_argument("--schema", action="store_true", help="print the JSON Schema of the file, for editors")
     _config_flags(config)
+    web = _command(kinds, "web-config", "check:web_config", "Check the file of web.config_file: TLS, users, headers.")
+    web.add_argument("file", metavar="FILE", type=Path, help="web configuration, as Prometheus has it")
     model = _command(kinds, "model", "files:model", "Hold the files of a model against a manifest.")
     model.add_argument("directory", metavar="FOLDER", type=Path, help="folder of the model's files")
     what = model.add_mutually_exclusive_group(required=True)
@@ -252,6 +254,7 @@ def _config_flags(parser: argparse.ArgumentParser) -> None:
         "--target", dest="targets", action="append", default=[], metavar="URL", help="metrics page to watch; repeatable"
     )
     add("--web.listen-address", dest="listen_address", metavar="ADDRESS", help="web.listen_address")
+    add("--web.config.file", dest="web_config_file", type=Path, metavar="FILE", help="web.config_file")
     add("--web.external-url", dest="external_url", metavar="URL", help="web.external_url")
     add(
         "--web.enable-lifecycle",

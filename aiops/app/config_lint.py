@@ -21,7 +21,7 @@ CODES = {
     "C002": "a secret stands in the file itself",
     "C003": "a file that holds secrets is readable by everybody",
     "C004": "credentials travel without TLS",
-    "C005": "the server listens beyond this machine and asks for no password",
+    "C005": "the server listens beyond this machine and asks for no credentials",
     "C006": "TLS accepts any certificate",
     "C007": "a file that is named does not exist",
 }
@@ -69,10 +69,16 @@ def _walk(loaded: Loaded[Model]) -> Iterator[tuple[str, Path, str]]:
             yield "C002", path, f"write ${{NAME}}{or_file}"
         if isinstance(text, str) and text.startswith("http://") and "@" in text.split("/", 3)[2]:
             yield "C004", path, "user and password go over the wire in the clear; use https"
-        if path == ("web", "listen_address") and not str(text).startswith(("127.", "[::1]", "localhost:")):
-            yield "C005", path, "put a proxy with authentication before it, or a network policy around it"
+        local = str(text).startswith(("127.", "[::1]", "localhost:"))
+        if path == ("web", "listen_address") and not local and not _asks(loaded.config):
+            yield "C005", path, "only /metrics will be open; set web.tokens, or users in web.config_file"
         if path[-1] == "insecure_skip_verify" and text is True:
             yield "C006", path, "name the certificate authority in ca_file instead"
+
+
+def _asks(config: BaseModel) -> bool:
+    web = getattr(config, "web", None)
+    return bool(getattr(web, "tokens", ()) or getattr(web, "config_file", None))
 
 
 def _must_exist(name: str) -> bool:

@@ -22,6 +22,7 @@ from aiops.app.flags import RunOptions
 from aiops.app.source import DaemonSource
 from aiops.app.state import State
 from aiops.app.warmup import warm_up
+from aiops.app.web_file import WebFileReader
 from aiops.incidents.alert import AlertState
 from aiops.incidents.grouping import Grouping
 from aiops.incidents.machine import Machine
@@ -38,6 +39,7 @@ from aiops.web.source import ReloadFailed
 _LOG = logging.getLogger("aiops.app.daemon")
 _STOP_SECONDS = 2.0
 _GIVE_BACK_SECONDS = 30.0
+_WEB_FILE_SECONDS = 5.0
 _TOLD = (AlertState.FIRING, AlertState.RESOLVED)  # what comes and goes between is for debugging
 _NEED_RESTART = ("interval", "store", "web", "nvml", "probe", "integrity", "prometheus", "signals")
 
@@ -75,7 +77,8 @@ class Daemon:
         self._last_tick = clock.monotonic()
         self._stopping = asyncio.Event()
         self._reloading = asyncio.Lock()
-        self.server = Server(DaemonSource(self), config.web)
+        self._web_file = WebFileReader(config.web.config_file)
+        self.server = Server(DaemonSource(self), config.web, self._web_file.read(), clock)
 
     @property
     def config_file(self) -> str:
@@ -117,10 +120,9 @@ class Daemon:
             self._every("capacity", self.config.capacity.interval, self._advise)
         if self.fits.possible():
             self._every("fits", self.config.detect.fit.interval, self.fits.round)
-        url = self.config.web.base_url
-        if self.config.web.listen_address.endswith(":0") and not self.config.web.external_url:
-            url = f"{url.rpartition(':')[0]}:{self.server.port}"  # the port that was free
-        _LOG.info("started", extra={"version": __version__, "url": url})
+        if self.config.web.config_file is not None:
+            self._every("web config", _WEB_FILE_SECONDS, self._follow_web_file)
+        _LOG.info("started", extra={"version": __version__, "url": self.server.base_url})
 
     def _every(self, name: str, seconds: float, work: Work, beat: Beat | None = None) -> None:
         self.supervisor.spawn(name, lambda: every(seconds, work, clock=self.clock, beat=beat))
@@ -134,6 +136,17 @@ class Daemon:
             clock=self.clock,
         )
 
+    async def _follow_web_file(self) -> None:
+        """Take over a changed web configuration or certificate; a bad one changes nothing and is told once."""
+        if not self._web_file.changed():
+            return
+        try:
+            await self.server.configure(await asyncio.to_thread(self._web_file.read))
+        except (ValueError, OSError) as error:
+            _LOG.error("web configuration not reloaded", extra={"error": str(error)})
+        else:
+            _LOG.info("web configuration reloaded")
+
     def _folder(self) -> Path:
         file = self._options.sources.file if self._options is not None else None
         return file.parent if file is not None else Path()
@@ -145,7 +158,7 @@ class Daemon:
             config.notify,
             self._session,
             interval_seconds=config.interval,
-            external_url=config.web.base_url,
+            external_url=self.server.base_url,
             clock=self.clock,
         )
         self.dispatcher.start()

@@ -12,6 +12,7 @@ from aiops.app.config_load import ConfigError, Loaded, Override, Sources, load
 # Attribute of the parsed arguments → flag and setting.
 _SETTINGS: dict[str, tuple[str, str]] = {
     "listen_address": ("--web.listen-address", "web.listen_address"),
+    "web_config_file": ("--web.config.file", "web.config_file"),
     "external_url": ("--web.external-url", "web.external_url"),
     "enable_lifecycle": ("--web.enable-lifecycle", "web.enable_lifecycle"),
     "storage_path": ("--storage.path", "store.directory"),
@@ -50,6 +51,10 @@ def load_config(sources: Sources) -> Loaded[Config]:
         With every problem found.
     """
     loaded = load(Config, sources)
+    if loaded.config.web.config_file is not None:
+        from aiops.app.web_file import WebFileReader  # noqa: PLC0415 - few have one
+
+        WebFileReader(loaded.config.web.config_file).read()
     # Imported here: only a configuration that sets overrides needs the detectors to be checked.
     if loaded.config.detect.disable or loaded.config.detect.severity:
         from aiops.app.assembly import build_bank  # noqa: PLC0415

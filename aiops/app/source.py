@@ -38,7 +38,7 @@ class DaemonSource:
 
     def alerts(self) -> Sequence[Record]:
         """Alerts that are not inactive, the newest first."""
-        head = letterhead_of(self._daemon.config.notify, self._daemon.config.web.base_url)
+        head = letterhead_of(self._daemon.config.notify, self._daemon.server.base_url)
         alerts = sorted(self._daemon.pipeline.machine.alerts.values(), key=lambda alert: -alert.started_at)
         return [view.alert_record(alert, head) for alert in alerts]
 

@@ -1,14 +1,21 @@
 """The HTTP server: health and lifecycle as Prometheus has them, metrics, API, page."""
 
+import errno
 import logging
+import socket
+import ssl
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
+from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.web import api, page
+from aiops.web.access import Access, is_loopback
 from aiops.web.metrics import MetricsPage
 from aiops.web.settings import WebSettings, split_address
 from aiops.web.source import ReloadFailed, Source
+from aiops.web.web_config import WebConfig, WebFile
 
 _LOG = logging.getLogger("aiops.web")
 _METRICS: web.AppKey[MetricsPage] = web.AppKey("metrics", MetricsPage)
@@ -20,6 +27,9 @@ _SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+_KINDS = {401: "unauthorized", 403: "forbidden", 404: "not_found", 421: "forbidden", 429: "too_many_requests"}
+_KEPT = ("Allow", "Retry-After", "WWW-Authenticate")
+_HEADERS: web.AppKey[dict[str, str]] = web.AppKey("headers", dict)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -30,14 +40,14 @@ async def _answer_safely(request: web.Request, handler: _Handler) -> web.StreamR
         response = await handler(request)
     except web.HTTPException as error:
         if not request.path.startswith("/api/"):
-            error.headers.update(_SECURITY_HEADERS)
+            error.headers.update(request.app[_HEADERS])
             raise
-        response = api.failure(error.status, "not_found" if error.status == 404 else "bad_data", error.reason)
-        response.headers.update({k: v for k, v in error.headers.items() if k == "Allow"})
+        response = api.failure(error.status, _KINDS.get(error.status, "bad_data"), error.reason)
+        response.headers.update({k: v for k, v in error.headers.items() if k in _KEPT})
     except Exception:  # noqa: BLE001 - supervision point: a bug in one answer must not end the connection
         _LOG.exception("request failed", extra={"path": request.path})
         response = api.failure(500, "internal", "the server failed to answer; its log says why")
-    response.headers.update(_SECURITY_HEADERS)
+    response.headers.update(request.app[_HEADERS])
     return response
 
 
@@ -91,11 +101,13 @@ async def _style(_: web.Request) -> web.Response:
     return web.Response(text=page.STYLE, content_type="text/css")
 
 
-def build(source: Source, settings: WebSettings) -> web.Application:
-    """Return the application; it listens to nobody until :func:`start`."""
-    app = web.Application(middlewares=[_answer_safely], client_max_size=64 * 1024)
+def build(source: Source, settings: WebSettings, access: Access | None = None) -> web.Application:
+    """Return the application; it listens to nobody until :meth:`Server.start`."""
+    access = access or Access(settings, WebConfig(), clock=SYSTEM_CLOCK)
+    app = web.Application(middlewares=[_answer_safely, _checked(access)], client_max_size=64 * 1024)
     app[api.SOURCE] = source
     app[_METRICS] = MetricsPage(source.families)
+    app[_HEADERS] = dict(_SECURITY_HEADERS)
     reload = _reload if settings.enable_lifecycle else _reload_is_off
     app.add_routes(
         [
@@ -114,30 +126,102 @@ def build(source: Source, settings: WebSettings) -> web.Application:
     return app
 
 
-class Server:
-    """Listens, and lets go of the socket when told."""
+def _checked(access: Access) -> Middleware:
+    @web.middleware
+    async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        return await access.middleware(request, handler)
 
-    def __init__(self, source: Source, settings: WebSettings) -> None:
+    return check
+
+
+class Server:
+    """Listens, and lets go of the socket when told.
+
+    Parameters
+    ----------
+    file
+        Content of ``web.config_file``.
+
+    Raises
+    ------
+    ValueError
+        When the file asks for something that cannot be had: a missing package, an unusable certificate.
+    """
+
+    def __init__(
+        self, source: Source, settings: WebSettings, file: WebFile | None = None, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self._settings = settings
-        self._runner = web.AppRunner(
-            build(source, settings), access_log=None, handle_signals=False, shutdown_timeout=2.0
-        )
+        self._file = file or WebFile(WebConfig())
+        self._access = Access(settings, self._file.config, clock=clock)
+        self._app = build(source, settings, self._access)
+        self._runner = web.AppRunner(self._app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+        self._context = self._file.context()
+        self._socket: socket.socket | None = None
+        self._site: web.SockSite | None = None
         self.port = 0
+
+    @property
+    def base_url(self) -> str:
+        """Base of links, without a trailing slash; with the port that was free and the scheme that is spoken."""
+        base = self._settings.base_url
+        if self._settings.external_url:
+            return base
+        base = base.replace("http://", "https://", 1) if self._context is not None else base
+        return f"{base.rpartition(':')[0]}:{self.port}" if self.port else base
 
     async def start(self) -> None:
         """Bind and listen; port 0 takes a free one, :attr:`port` tells which."""
         host, port = split_address(self._settings.listen_address)
+        self._apply_headers()
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
         try:
-            await site.start()
+            self._socket = socket.create_server((host, port), family=_family(host), backlog=128)
         except OSError as error:
-            raise OSError(error.errno, f"cannot listen on {self._settings.listen_address}: {error.strerror}") from error
-        self.port = int(self._runner.addresses[0][1])
-        if host not in {"127.0.0.1", "::1", "localhost"}:
-            _LOG.warning("listening beyond loopback without a password; put it behind one",
+            number = error.errno or errno.EADDRNOTAVAIL
+            raise OSError(number, f"cannot listen on {self._settings.listen_address}: {error.strerror}") from error
+        self._socket.setblocking(False)
+        self.port = int(self._socket.getsockname()[1])
+        self._site = await self._listen(self._context)
+        if not (is_loopback(host) or self._access.asks):
+            _LOG.warning("listening beyond loopback without credentials; only /metrics and health are open"
+                         if not self._settings.anonymous_read else "anybody who reaches this server may read",
                          extra={"address": self._settings.listen_address})  # fmt: skip
+
+    async def configure(self, file: WebFile) -> None:
+        """Go on with another web configuration, without losing a connection.
+
+        Raises
+        ------
+        ValueError
+            As at construction; everything stays as it was.
+        """
+        context = file.context()
+        self._access.configure(file.config)
+        self._file, self._context = file, context
+        self._apply_headers()
+        old, self._site = self._site, await self._listen(context)
+        if old is not None:
+            await old.stop()
 
     async def stop(self) -> None:
         """Finish running requests and close."""
         await self._runner.cleanup()
+        if self._socket is not None:
+            self._socket.close()
+
+    def _apply_headers(self) -> None:
+        self._app[_HEADERS].clear()
+        self._app[_HEADERS].update(_SECURITY_HEADERS | self._file.config.http_server_config.headers.given())
+
+    async def _listen(self, context: ssl.SSLContext | None) -> web.SockSite:
+        """Accept connections on a copy of the socket, so that the next site can take over before this one ends."""
+        if self._socket is None:
+            raise RuntimeError("the socket is bound at start")
+        site = web.SockSite(self._runner, self._socket.dup(), ssl_context=context)
+        await site.start()
+        return site
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

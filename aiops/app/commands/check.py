@@ -8,6 +8,7 @@ from aiops.app.config_load import ConfigError
 from aiops.app.config_print import to_yaml
 from aiops.app.flags import load_config, sources
 from aiops.app.output import Exit, Output, document, say, write
+from aiops.app.web_file import WebFileReader
 
 
 def config(args: Namespace) -> int:
@@ -29,3 +30,15 @@ def config(args: Namespace) -> int:
         write(to_yaml(loaded))
     say(f"{where.file or 'defaults'}: valid" + (f", {len(found)} thing(s) to reconsider" if found else ""))
     return Exit.LINT if found and args.lint else Exit.OK
+
+
+def web_config(args: Namespace) -> int:
+    """``aiops check web-config FILE``."""
+    try:
+        file = WebFileReader(args.file).read()
+    except ConfigError as error:
+        say(str(error))
+        return Exit.FAILED
+    users, tls = len(file.config.basic_auth_users), file.config.tls_server_config
+    say(f"{args.file}: valid, {'TLS' if tls else 'no TLS'}, {users} user(s)")
+    return Exit.OK

@@ -9,6 +9,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
 from aiops.app.output import Column, CommandFailedError, Exit, Output, say, show, write
@@ -128,6 +129,18 @@ def base_url(args: Namespace) -> str:
     return url.rstrip("/")
 
 
+def authorization() -> dict[str, str]:
+    """Header with the token in ``AIOPS_TOKEN_FILE``; nothing without that variable. A flag would be seen by ``ps``."""
+    file = os.environ.get("AIOPS_TOKEN_FILE")
+    if not file:
+        return {}
+    try:
+        return {"Authorization": f"Bearer {Path(file).read_text(encoding='utf-8').strip()}"}
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not text"
+        raise CommandFailedError(f"AIOPS_TOKEN_FILE: {file}: {reason}") from None
+
+
 def fetch(base: str, path: str, timeout_seconds: float) -> tuple[int, bytes]:
     """GET from the daemon.
 
@@ -140,7 +153,8 @@ def fetch(base: str, path: str, timeout_seconds: float) -> tuple[int, bytes]:
     CommandFailedError
         Nobody answers, or with too much.
     """
-    request = urllib.request.Request(base + path, headers={"Accept": "application/json, text/plain"})  # noqa: S310 - base_url() checked the scheme
+    headers = {"Accept": "application/json, text/plain", **authorization()}
+    request = urllib.request.Request(base + path, headers=headers)  # noqa: S310 - base_url() checked the scheme
     try:
         with _DIRECT.open(request, timeout=timeout_seconds) as answer:
             status, body = answer.status, answer.read(LARGEST_ANSWER_BYTES + 1)
