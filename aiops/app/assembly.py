@@ -31,7 +31,8 @@ def build_bank(config: Config) -> Bank:
     ValueError
         When an override of the configuration names no rule, or a plug-in is not there.
     """
-    return Bank(config.detect, presets.anomaly_policy(), presets.rulebook(), named_plugins(config.detect.plugins))
+    rulebook = presets.rulebook().model_copy(update={"lead_time": config.capacity.lead_time})
+    return Bank(config.detect, presets.anomaly_policy(), rulebook, named_plugins(config.detect.plugins))
 
 
 def bank_signature(config: Config) -> str:

@@ -55,6 +55,8 @@ DETECTORS: Mapping[str, Builder] = {
 """Every statistical detector. The name prefixes its arrays in snapshots."""
 ADVISORS = frozenset({"iforest"})
 """Detectors whose scores are votes and rank entities, but put no series out of bounds."""
+LEAVE = 0.8
+"""A score from here to 1 keeps an alert that is active: what swings around the edge must not come and go."""
 NO_GUIDANCE = Guidance()
 
 
@@ -113,7 +115,7 @@ class Bank:
         self._watch = [_overridden(watch, watch.rule, settings) for watch in policy.watch]
         rules = [_overridden(rule, rule.name, settings) for rule in rulebook.rules if rule.name not in off]
         self._policy = Compiler(policy, off)
-        self._conditions = Conditions(rules)
+        self._conditions = Conditions(rules, rulebook.lead_time)
         self._liveness = Liveness(rules)
         self._default_timing = policy.timing.timing()
         statistical = (_text_of_watch(watch, self._default_timing) for watch in self._watch if watch.rule not in off)
@@ -166,7 +168,8 @@ class Bank:
         frozen = self._frozen(columns, {*breaches, *watched}, guidance)
         self._learn(window, ensemble.score, frozen | settling)
         unknown = frozenset(key for key in watched if key not in breaches and not self._known(key, columns))
-        return Verdicts(breaches, unknown)
+        held = frozenset(key for key in watched if key not in breaches and self._between(key, columns))
+        return Verdicts(breaches, unknown, held - unknown)
 
     def scores(self) -> BankScores | None:
         """The last tick's scores; None before the first."""
@@ -284,10 +287,22 @@ class Bank:
 
     def _known(self, key: AlertKey, columns: PolicyColumns) -> bool:
         column = columns.of_series.get(key.series)
-        index = -1 if column is None else columns.watch[column]
-        if column is not None and index >= 0 and self._scores is not None and self._watch[index].rule == key.rule:
+        if self._of_watch(key, columns) and column is not None and self._scores is not None:
             return bool(np.isfinite(self._scores.ensemble.score[column]))
         return self._conditions.known(key) or self._liveness.known(key)
+
+    def _of_watch(self, key: AlertKey, columns: PolicyColumns) -> bool:
+        """Whether statistics judge this series under this rule."""
+        column = columns.of_series.get(key.series)
+        index = -1 if column is None else columns.watch[column]
+        return bool(index >= 0) and self._watch[index].rule == key.rule
+
+    def _between(self, key: AlertKey, columns: PolicyColumns) -> bool:
+        """Not out of bounds, and not well within them."""
+        column = columns.of_series.get(key.series)
+        if self._of_watch(key, columns) and column is not None and self._scores is not None:
+            return bool(self._scores.ensemble.score[column] >= LEAVE)
+        return self._conditions.between(key)
 
 
 def combine(each: Sequence[Scores], capacity: int) -> Scores:

@@ -186,7 +186,11 @@ class Verdicts:
         Series out of bounds.
     unknown
         Watched alerts of which nothing can be said this tick (no data): neither worse nor better.
+    held
+        Watched alerts whose series is no longer out of bounds and not yet well within them: those that are active
+        stay so.
     """
 
     breaches: Mapping[AlertKey, Verdict]
     unknown: Set[AlertKey] = frozenset()
+    held: Set[AlertKey] = frozenset()

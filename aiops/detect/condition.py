@@ -17,6 +17,11 @@ raise an alert nor clear one.
 ``surely(condition)``   true where it is true, false where it is false or unknown
 ``highest(x, n)``       largest known value of a signal in the last n points; ``lowest`` likewise
 ``unchanged(x, n)``     the last n points are one and the same number; unknown while too few are known
+``average(x, n)``       mean of the known values in the last n points: of a share, its share of that time
+``peers(x)``            median of the others: replicas of the pool, GPUs of the node; unknown without another
+``seconds_until(x, limit, n)``  seconds until a straight line through the last n points reaches the limit; 0 when it
+                        is reached, infinite unless every point of the last third lies above all of the first third
+``lead_time``           seconds that a new replica needs until it serves (``capacity.lead_time``)
 ======================  ==========================================================================
 """
 
@@ -66,6 +71,20 @@ class Frame(Protocol):
         """Values of the last points, float32 [≤ points, entities], NaN = unknown."""
         ...
 
+    def peers(self, operand: Operand) -> _Numbers:
+        """Median of the newest values of the others of each entity's group, float64 [entities], NaN = unknown."""
+        ...
+
+    @property
+    def step_seconds(self) -> float:
+        """Time between two points."""
+        ...
+
+    @property
+    def lead_seconds(self) -> float:
+        """Time that a new replica needs until it serves."""
+        ...
+
 
 _Number = Callable[[Frame], _Numbers]
 _Condition = Callable[[Frame], Truth]
@@ -78,6 +97,7 @@ _COMPARE: dict[type[ast.cmpop], np.ufunc] = {
     ast.Eq: np.equal,
     ast.NotEq: np.not_equal,
 }
+_FUNCTIONS = "highest(x, n), lowest(x, n), average(x, n), peers(x), seconds_until(x, limit, n)"
 _ARITHMETIC: dict[type[ast.operator], np.ufunc] = {
     ast.Add: np.add,
     ast.Sub: np.subtract,
@@ -155,13 +175,14 @@ class _Reader:
                 return lambda frame: -operand(frame)
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
                 return _arithmetic(_ARITHMETIC[type(op)], self.number(left), self.number(right))
+            case ast.Name(id="lead_time"):
+                return lambda frame: np.asarray(np.float64(frame.lead_seconds))
             case ast.Name() | ast.Attribute():
-                name = self._operand(node)
-                return lambda frame: frame.now(name)
-            case ast.Call(func=ast.Name(id="highest" | "lowest" as function), args=[of, points], keywords=[]):
-                reduce = np.fmax if function == "highest" else np.fmin
-                return _extreme(reduce, self._operand(of), self._points(points))
-        raise self.error(node, "expected a number, a signal, arithmetic, highest or lowest")
+                signal = self._operand(node)
+                return lambda frame: frame.now(signal)
+            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
+                return self._function(name, arguments, node)
+        raise self.error(node, f"expected a number, a signal, arithmetic, lead_time, or one of {_FUNCTIONS}")
 
     def error(self, node: ast.AST, expected: str) -> ValueError:
         return ValueError(f"condition {self._text!r}: {ast.unparse(node)!r} is not understood: {expected}")
@@ -181,6 +202,20 @@ class _Reader:
             case "unchanged", [of, points]:
                 return _unchanged(self._operand(of), self._points(points))
         raise self.error(node, "expected surely(condition), known(signal) or unchanged(signal, points)")
+
+    def _function(self, name: str, arguments: list[ast.expr], node: ast.expr) -> _Number:
+        match name, arguments:
+            case "highest" | "lowest", [of, points]:
+                reduce = np.fmax if name == "highest" else np.fmin
+                return _extreme(reduce, self._operand(of), self._points(points))
+            case "average", [of, points]:
+                return _average(self._operand(of), self._points(points))
+            case "peers", [of]:
+                member = self._operand(of)
+                return lambda frame: frame.peers(member)
+            case "seconds_until", [of, limit, points]:
+                return _seconds_until(self._operand(of), self.number(limit), self._points(points))
+        raise self.error(node, f"expected one of {_FUNCTIONS}")
 
     def _operand(self, node: ast.expr) -> Operand:
         match node:
@@ -273,6 +308,38 @@ def _arithmetic(function: np.ufunc, left: _Number, right: _Number) -> _Number:
 def _extreme(reduce: np.ufunc, operand: Operand, points: int) -> _Number:
     def evaluate(frame: Frame) -> _Numbers:
         return np.asarray(reduce.reduce(frame.last(operand, points), axis=0), np.float64)
+
+    return evaluate
+
+
+def _average(operand: Operand, points: int) -> _Number:
+    def evaluate(frame: Frame) -> _Numbers:
+        return _mean(frame.last(operand, points))
+
+    return evaluate
+
+
+def _mean(rows: NDArray[np.float32]) -> _Numbers:
+    """Mean of what is known in each column; NaN where nothing is."""
+    answer: _Numbers = np.nansum(rows, axis=0, dtype=np.float64) / np.isfinite(rows).sum(axis=0)
+    return answer
+
+
+def _seconds_until(operand: Operand, limit: _Number, points: int) -> _Number:
+    # Two thirds apart, so that noise inside a third moves the line little; and no date without a sure rise.
+    third = max(points // 3, 1)
+
+    def evaluate(frame: Frame) -> _Numbers:
+        rows, now = frame.last(operand, points), frame.now(operand)
+        if len(rows) < points:
+            return np.full(len(now), np.nan)
+        first, last = rows[:third], rows[-third:]
+        rising = np.fmin.reduce(last, axis=0) > np.fmax.reduce(first, axis=0)
+        slope = (_mean(last) - _mean(first)) / ((points - third) * frame.step_seconds)
+        left = np.maximum(limit(frame) - now, 0.0)
+        seconds = np.where(rising, left / slope, np.where(left > 0.0, np.inf, 0.0))
+        answer: _Numbers = np.where(np.isnan(left) | np.isnan(slope), np.nan, seconds)
+        return answer
 
     return evaluate
 

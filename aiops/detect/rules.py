@@ -8,6 +8,7 @@ checked, and the conditions are evaluated for all entities of a kind at once.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, NamedTuple, Self
 
 import numpy as np
@@ -16,8 +17,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 
 from aiops.detect.base import AlertKey, Severity, Timing, Verdict, Window
 from aiops.detect.condition import Condition, Operand, Truth
+from aiops.detect.groups import group_of
 from aiops.detect.policy import RULE_NAME, parse_document
-from aiops.kit.settings import Section
+from aiops.kit.settings import Duration, Section
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.types import Entity, EntityKind, SeriesKey
 
@@ -55,6 +57,9 @@ class Rule(Section, arbitrary_types_allowed=True):
     """Entities that a condition is evaluated for."""
     when: ConditionText | None = None
     """Condition; see :mod:`aiops.detect.condition`."""
+    until: ConditionText | None = None
+    """Condition that ends it. Where neither this nor ``when`` holds the alert stays as it is, so that a value on the
+    edge does not come and go; without it, all that is not ``when`` is fine."""
     judgement: Judgement | None = None
     """Instead of a condition."""
     for_points: int = Field(1, ge=1, le=64)
@@ -80,6 +85,8 @@ class Rule(Section, arbitrary_types_allowed=True):
             raise ValueError(f"rule {self.name} needs either a condition (when) or a judgement")
         if (self.when is None) == bool(self.kinds):
             raise ValueError(f"rule {self.name}: kinds go with a condition, and only with one")
+        if self.until is not None and self.when is None:
+            raise ValueError(f"rule {self.name}: until goes with a condition, and only with one")
         self.timing()
         return self
 
@@ -98,6 +105,8 @@ class RuleBook(Section):
 
     rules: tuple[Rule, ...]
     """In order of display."""
+    lead_time: Duration = 120.0
+    """What ``lead_time`` means in conditions; the daemon puts ``capacity.lead_time`` here."""
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -113,7 +122,7 @@ class RuleBook(Section):
         return parse_document(cls, document, where)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Layout:
     """Entities of one kind and the columns of their operands (intp [entities], −1 = has none, then also in gaps)."""
 
@@ -122,14 +131,26 @@ class _Layout:
     columns: dict[Operand, NDArray[np.intp]]
     gaps: set[Operand]
 
+    @cached_property
+    def groups(self) -> tuple[NDArray[np.intp], ...]:
+        """Rows of the entities that may be compared; those that stand alone are left out."""
+        members: dict[Entity, list[int]] = {}
+        for entity, row in self.row.items():
+            group = group_of(entity)
+            if group is not None:
+                members.setdefault(group, []).append(row)
+        return tuple(np.array(rows, np.intp) for rows in members.values() if len(rows) > 1)
+
 
 class _Frame:
     """One kind of entity in one window; a gather per operand, once."""
 
-    def __init__(self, layout: _Layout, window: Window) -> None:
+    def __init__(self, layout: _Layout, window: Window, lead_seconds: float) -> None:
         self._layout = layout
         self._values = window.values
         self._now: dict[Operand, NDArray[np.float64]] = {}
+        self.step_seconds = window.step_seconds
+        self.lead_seconds = lead_seconds
 
     def now(self, operand: Operand) -> NDArray[np.float64]:
         if operand not in self._now:
@@ -142,6 +163,29 @@ class _Frame:
         if operand in self._layout.gaps:
             rows[:, columns < 0] = np.nan
         return rows
+
+    def peers(self, operand: Operand) -> NDArray[np.float64]:
+        values = self.now(operand)
+        found = np.full(len(values), np.nan)
+        for rows in self._layout.groups:
+            found[rows] = median_of_others(values[rows])
+        return found
+
+
+def median_of_others(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each of float64 [n] the median of the other known ones; NaN where there is none."""
+    order = np.argsort(values)  # NaN last
+    known = int(np.isfinite(values).sum())
+    ordered, rank = values[order][:known], np.empty(len(values), np.intp)
+    rank[order] = np.arange(len(values))
+    others = known - (rank < known)  # an unknown value is itself none of them
+    low, high = (others - 1) // 2, others // 2
+    found = np.full(len(values), np.nan)
+    some = others > 0
+    # Without itself, what stands behind it moves up by one place.
+    low, high = (place[some] + (rank[some] <= place[some]) for place in (low, high))
+    found[some] = 0.5 * (ordered[low] + ordered[high])
+    return found
 
 
 class Judged(NamedTuple):
@@ -160,22 +204,26 @@ class Conditions:
     ----------
     rules
         Rules; those without a condition are left out.
+    lead_seconds
+        What ``lead_time`` means in conditions.
     """
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[Rule], lead_seconds: float = 120.0) -> None:
+        self._lead_seconds = lead_seconds
         self._rules = [(rule, rule.when, kind) for rule in rules if rule.when is not None for kind in rule.kinds]
         self._layouts: dict[EntityKind, _Layout] = {}
         self._keys: tuple[SeriesKey | None, ...] | None = None
         self._wanted: dict[EntityKind, dict[Operand, None]] = {}
-        for _, when, kind in self._rules:
-            self._wanted.setdefault(kind, {}).update(dict.fromkeys(when.operands))
+        for rule, when, kind in self._rules:
+            operands = (*when.operands, *(rule.until.operands if rule.until is not None else ()))
+            self._wanted.setdefault(kind, {}).update(dict.fromkeys(operands))
         self._judged: dict[tuple[str, EntityKind], Judged] = {}
 
     def evaluate(self, window: Window) -> Iterator[tuple[AlertKey, Verdict]]:
         """Judge the newest row; afterwards :meth:`known` speaks about it."""
         if window.keys is not self._keys:
             self._layouts, self._keys = self._lay_out(window.keys), window.keys
-        frames = {kind: _Frame(layout, window) for kind, layout in self._layouts.items()}
+        frames = {kind: _Frame(layout, window, self._lead_seconds) for kind, layout in self._layouts.items()}
         self._judged = {}
         for rule, when, kind in self._rules:
             if kind in frames:
@@ -191,6 +239,14 @@ class Conditions:
         if judged is None or row is None:
             return False
         return bool(judged.truth.true[row] | judged.truth.false[row])
+
+    def between(self, key: AlertKey) -> bool:
+        """Whether, in the last :meth:`evaluate`, the rule's ``until`` did not hold; asked of what is not broken."""
+        judged = self._judged.get((key.rule, key.series.entity.kind))
+        row = None if judged is None else judged.layout.row.get(key.series.entity)
+        if judged is None or row is None or judged.rule.until is None:
+            return False
+        return not judged.rule.until.evaluate(judged.frame).true[row]
 
     def _lay_out(self, keys: tuple[SeriesKey | None, ...]) -> dict[EntityKind, _Layout]:
         rows: dict[EntityKind, dict[Entity, int]] = {}

@@ -100,6 +100,8 @@ class Machine:
             return self._first_breach(key, verdicts.breaches[key], now)
         if verdict is not None:
             return self._breach(alert, verdict, now)
+        if key in verdicts.held and alert.active:
+            return replace(alert, updated_at=now, waited_seconds=0.0), None
         if key in verdicts.unknown or alert.state is AlertState.RESOLVED:
             return self._wait(alert, now, waited)
         return self._clear(alert, now)

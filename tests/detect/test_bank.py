@@ -76,6 +76,17 @@ def test_it_judges_before_it_learns(player: Player) -> None:
     assert after[2] == pytest.approx(8)
 
 
+@pytest.mark.parametrize(("score", "breach", "held"), [(1.1, True, False), (0.9, False, True), (0.7, False, False)])
+def test_near_the_edge_a_watched_alert_is_held(player: Player, score: float, breach: bool, held: bool) -> None:
+    player.step(5, 0.03, 8, watched=[LONG_QUEUE])
+    scores = player.bank.scores()
+    assert scores is not None
+    expected, upper = float(scores.ensemble.expected[0]), float(scores.ensemble.upper[0])
+    verdicts = player.step(expected + score * (upper - expected), 0.03, 8, watched=[LONG_QUEUE])
+    assert (LONG_QUEUE in verdicts.breaches, LONG_QUEUE in verdicts.held) == (breach, held)
+    assert not player.step(NAN, 0.03, 8, watched=[LONG_QUEUE]).held, "it is unknown"
+
+
 def test_unwatched_series_are_scored_and_raise_nothing(player: Player) -> None:
     verdicts = player.step(5, 0.03, 800)
     scores = player.bank.scores()

@@ -16,6 +16,9 @@ NAN = float("nan")
 class Table:
     """Signal → values, oldest first; one entity."""
 
+    step_seconds = 5.0
+    lead_seconds = 120.0
+
     def __init__(self, **values: float | list[float]) -> None:
         self.values = {name.replace("__", "."): np.atleast_1d(np.array(v, float)) for name, v in values.items()}
 
@@ -24,6 +27,9 @@ class Table:
 
     def last(self, operand: Operand, points: int) -> NDArray[np.float32]:
         return self.values[str(operand)][-points:, None].astype(np.float32)
+
+    def peers(self, operand: Operand) -> NDArray[np.float64]:
+        return self.now(operand) + 1
 
 
 def truth(text: str, **values: float | list[float]) -> bool | None:
@@ -130,3 +136,36 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_errors_quote_the_part_and_what_is_possible() -> None:
     with pytest.raises(ValueError, match=r"'ttft' is not understood: ttft has these statistics: mean, p50"):
         Condition.parse("running > 0 and ttft > 3")
+
+
+def test_an_average_is_over_what_is_known() -> None:
+    assert truth("average(running, 4) == 0.25", running=[1.0, 0.0, 0.0, 0.0]) is True
+    assert truth("average(running, 4) == 0.5", running=[9.0, 1.0, NAN, 0.0, NAN]) is True
+    assert truth("average(running, 4) > 0", running=[NAN] * 4) is None
+
+
+def test_a_line_reaches_its_limit_only_when_it_surely_rises() -> None:
+    """Nine points five seconds apart, of thirds: 0 … 8 rises by one each five seconds."""
+
+    def left(limit: str, values: list[float]) -> float:
+        reading = Condition.parse(f"seconds_until(running, {limit}, 9) >= 0")
+        assert reading.operands[0] == Operand("running")
+        times = [t for t in range(0, 200, 5) if truth(f"seconds_until(running, {limit}, 9) <= {t}", running=values)]
+        return times[0] if times else float("inf")
+
+    rise = [float(x) for x in range(9)]
+    assert left("12", rise) == 20.0, "four more at one each five seconds"
+    assert left("2 * 6", rise) == 20.0
+    assert left("8", rise) == left("3", rise) == 0.0
+    assert left("12", rise[::-1]) == left("12", [5.0] * 9) == float("inf")
+    assert left("12", [0, 5, 0, 1, 6, 1, 4, 7, 4]) == float("inf"), "its thirds overlap"
+    assert truth("seconds_until(running, 12, 9) < 100", running=rise[:8]) is None, "too short a past"
+    assert truth("seconds_until(running, 12, 9) < 100", running=[*rise[:8], NAN]) is None
+    assert truth("seconds_until(running, queue_len, 9) < 100", running=rise, queue_len=NAN) is None
+    assert truth("seconds_until(running, 12, 9) < 100", running=[0, NAN, 2, 3, NAN, NAN, 6, 7, 8]) is True
+
+
+def test_the_others_and_the_lead_time_come_from_the_frame() -> None:
+    assert truth("peers(running) == running + 1", running=3) is True
+    assert truth("running < lead_time", running=119) is True
+    assert truth("running < lead_time", running=121) is False

@@ -4,18 +4,23 @@ import re
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aiops.detect.base import AlertKey, Severity
-from aiops.detect.rules import Conditions, RuleBook
+from aiops.detect.rules import Conditions, RuleBook, median_of_others
 from aiops.signals.types import Entity, EntityKind, SeriesKey
 
 NAN = float("nan")
 Case = dict[str, float | list[float]]
 WAVE = [0.1, 0.9] * 12
+RISING = [float(x) for x in range(60)]
 BUSY: Case = {"running": 4, "queue_len": 0, "tokens_out": 50, "tokens_in": 9, "finished": 1, "arrivals": 1}
 IDLE: Case = {"running": 0, "queue_len": 0, "tokens_out": 0, "tokens_in": 0, "finished": 0, "arrivals": 0}
 
@@ -74,6 +79,22 @@ CASES: dict[str, tuple[EntityKind, list[Case], list[Case], list[Case]]] = {
          {"queue_len": 1, "running": [8, 4]}],
         [{"queue_len": NAN, "running": 4, "max_running": 4}],
     ),
+    "SlotsRunOut": (
+        EntityKind.POOL,
+        [{"running": RISING, "max_running": 64, "queue_len": 0}],
+        [{"running": RISING, "max_running": 640, "queue_len": 0}, {"running": 30, "max_running": 32, "queue_len": 0},
+         {"running": RISING[::-1], "max_running": 64, "queue_len": 0},
+         {"running": [20, 40] * 30, "max_running": 41, "queue_len": 0},
+         {"running": RISING, "max_running": 64, "queue_len": 3},
+         {"running": RISING, "max_running": 59, "queue_len": 0}],
+        [{"running": RISING, "max_running": NAN, "queue_len": 0}, {"running": RISING, "max_running": 64}],
+    ),
+    "KVCacheRunsOut": (
+        EntityKind.POOL,
+        [{"kv_use": [x / 70 for x in RISING]}],
+        [{"kv_use": 0.94}, {"kv_use": [x / 600 for x in RISING]}, {"kv_use": [x / 61 for x in RISING]}],
+        [{"kv_use": NAN}],
+    ),
     "AdmissionRejecting": (EntityKind.REPLICA, [{"rejected": 0.2}], [{"rejected": 0}], [{"rejected": NAN}]),
     "EngineErrors": (
         EntityKind.REPLICA,
@@ -112,6 +133,18 @@ CASES: dict[str, tuple[EntityKind, list[Case], list[Case], list[Case]]] = {
     "GpuPowerBrake": (
         EntityKind.GPU, [{"gpu_throttle_brake": 0.2}], [{"gpu_throttle_brake": 0}], [{"gpu_throttle_brake": NAN}],
     ),
+    "GpuPowerCapped": (
+        EntityKind.GPU, [{"gpu_throttle_power": [1, 1, 0] * 20}], [{"gpu_throttle_power": [1, 0, 0] * 20}],
+        [{"gpu_throttle_power": NAN}],
+    ),
+    "GpuCorrectedEccBurst": (
+        EntityKind.GPU, [{"gpu_ecc_corrected": 0.2}], [{"gpu_ecc_corrected": 0}, {"gpu_ecc_corrected": [0] * 59 + [5]}],
+        [{"gpu_ecc_corrected": NAN}],
+    ),
+    "GpuPcieReplays": (
+        EntityKind.GPU, [{"gpu_pcie_replays": 0.2}], [{"gpu_pcie_replays": 0}, {"gpu_pcie_replays": [0] * 59 + [5]}],
+        [{"gpu_pcie_replays": NAN}],
+    ),
     "GpuNvlinkErrors": (
         EntityKind.GPU, [{"gpu_nvlink_errors": 1}], [{"gpu_nvlink_errors": 0}], [{"gpu_nvlink_errors": NAN}],
     ),
@@ -123,6 +156,38 @@ CASES: dict[str, tuple[EntityKind, list[Case], list[Case], list[Case]]] = {
         [{"gpu_power": NAN, "gpu_util": WAVE}, {"gpu_power": 412.337, "gpu_util": NAN}],
     ),
     "HostOutOfMemoryKill": (EntityKind.NODE, [{"oom_kills": 0.2}], [{"oom_kills": 0}], [{"oom_kills": NAN}]),
+}  # fmt: skip
+
+
+# The same for rules that look at siblings: each case is the judged entity, then what all of its siblings show.
+WORKING: Case = {"gpu_sm_clock": 1980e6, "gpu_util": 0.95}
+PEER_CASES: dict[str, tuple[EntityKind, list[tuple[Case, Case]], list[tuple[Case, Case]], list[tuple[Case, Case]]]] = {
+    "ReplicaImbalance": (
+        EntityKind.REPLICA,
+        [({"queue_len": 5, "running": 16}, {"queue_len": 0, "running": 3})],
+        [({"queue_len": 5, "running": 16}, {"queue_len": 4, "running": 16}),
+         ({"queue_len": 0, "running": 16}, {"queue_len": 0, "running": 3}),
+         ({"queue_len": 1, "running": 3}, {"queue_len": 0, "running": 1})],
+        [({"queue_len": 5, "running": NAN}, {"queue_len": 0, "running": 3}),
+         ({"queue_len": 5, "running": 16}, {"queue_len": 0, "running": NAN})],
+    ),
+    "ReplicaStarved": (
+        EntityKind.REPLICA,
+        [({"queue_len": 0, "running": 0}, {"queue_len": 9, "running": 16})],
+        [({"queue_len": 0, "running": 1}, {"queue_len": 9, "running": 16}),
+         ({"queue_len": 0, "running": 0}, {"queue_len": 0, "running": 0}),
+         ({"queue_len": 0, "running": 0, "sleeping": 1}, {"queue_len": 9, "running": 16, "sleeping": 0})],
+        [({"queue_len": 0, "running": 0}, {"queue_len": NAN, "running": 16})],
+    ),
+    "GpuClockBelowPeers": (
+        EntityKind.GPU,
+        [(WORKING | {"gpu_sm_clock": 1200e6}, WORKING),
+         (WORKING | {"gpu_sm_clock": 1200e6, "gpu_mem_total": 80e9}, WORKING | {"gpu_mem_total": 80e9})],
+        [(WORKING, WORKING), (WORKING | {"gpu_sm_clock": 1200e6, "gpu_util": 0.1}, WORKING),
+         (WORKING | {"gpu_sm_clock": 1200e6}, WORKING | {"gpu_util": 0.1}),
+         (WORKING | {"gpu_sm_clock": 1200e6, "gpu_mem_total": 24e9}, WORKING | {"gpu_mem_total": 80e9})],
+        [(WORKING | {"gpu_sm_clock": NAN}, WORKING), (WORKING | {"gpu_sm_clock": 1200e6}, WORKING | {"gpu_util": NAN})],
+    ),
 }  # fmt: skip
 
 
@@ -140,7 +205,7 @@ def judged(book: RuleBook, window: Any, name: str, entity: Entity) -> bool | Non
 
 
 def test_every_condition_has_its_cases(rulebook: RuleBook) -> None:
-    assert set(CASES) == {rule.name for rule in rulebook.rules if rule.when is not None}
+    assert {*CASES, *PEER_CASES} == {rule.name for rule in rulebook.rules if rule.when is not None}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -151,6 +216,46 @@ def test_it_fires_and_it_does_not(rulebook: RuleBook, entity_window: Callable, n
         for case in cases:
             window = entity_window(entity, case, rows=800)
             assert judged(rulebook, window, name, entity) is expected, case
+
+
+def family(kind: EntityKind, number: int) -> Entity:
+    """One of those that may be compared."""
+    if kind is EntityKind.GPU:
+        return Entity.of(kind, node="n1", gpu=f"GPU-{number}")
+    return Entity.of(kind, pool="chat", job="vllm", instance=f"{number}:8000")
+
+
+@pytest.mark.parametrize("name", PEER_CASES)
+def test_siblings_decide(rulebook: RuleBook, make_window: Callable, name: str) -> None:
+    kind, bad, fine, unknown = PEER_CASES[name]
+    for expected, cases in ((True, bad), (False, fine), (None, unknown)):
+        for own, others in cases:
+            shown = [(family(kind, n), own if n == 0 else others) for n in range(4)]
+            keys = tuple(SeriesKey(entity, signal) for entity, case in shown for signal in case)
+            row = [value for _, case in shown for value in case.values()]
+            assert judged(rulebook, make_window([row], keys), name, family(kind, 0)) is expected, (own, others)
+            alone = make_window([list(own.values())], tuple(SeriesKey(family(kind, 0), signal) for signal in own))
+            assert judged(rulebook, alone, name, family(kind, 0)) is not True, "there is nobody to compare with"
+
+
+def test_between_the_two_conditions_an_alert_is_held(rulebook: RuleBook, entity_window: Callable) -> None:
+    gpu = Entity.of(EntityKind.GPU, gpu="0")
+    key = AlertKey("GpuThermalThrottle", SeriesKey(gpu, "gpu_throttle_thermal"))
+    for share, broken, held in ((0.06, True, True), (0.03, False, True), (0.01, False, False), (NAN, False, True)):
+        conditions = Conditions(rulebook.rules)
+        found = dict(conditions.evaluate(entity_window(gpu, {"gpu_throttle_thermal": share})))
+        assert (key in found, conditions.between(key)) == (broken, held)
+    other = AlertKey("GpuPowerBrake", SeriesKey(gpu, "gpu_throttle_brake"))
+    assert not conditions.between(other), "a rule without until knows nothing between"
+    assert not conditions.between(AlertKey("GpuThermalThrottle", SeriesKey(family(EntityKind.GPU, 1), "gpu_power")))
+
+
+@given(st.lists(st.one_of(st.just(NAN), st.integers(-3, 3).map(float)), min_size=1, max_size=9))
+def test_the_median_of_the_others_is_that_of_a_list_without_the_own_value(values: list[float]) -> None:
+    found = median_of_others(np.array(values))
+    for place, value in enumerate(found.tolist()):
+        others = [x for at, x in enumerate(values) if at != place and not np.isnan(x)]
+        assert value == pytest.approx(median(others) if others else NAN, nan_ok=True)
 
 
 def test_another_kind_of_entity_is_not_judged(rulebook: RuleBook, entity_window: Callable) -> None:
@@ -200,6 +305,7 @@ def test_new_series_are_seen(rulebook: RuleBook, entity_window: Callable) -> Non
         (lambda r: r.update(when=None), "needs either a condition"),
         (lambda r: r.update(judgement="gpu_lost"), "needs either a condition"),
         (lambda r: r.update(kinds=[]), "kinds go with a condition"),
+        (lambda r: r.update(when=None, kinds=[], judgement="gpu_lost", until="gpu_xid == 0"), "until goes with"),
         (lambda r: r.update(for_points=3, of_points=2), "points ≤ window"),
         (lambda r: r.update(resolve_points=65), "resolve_points"),
         (lambda r: r.update(runbook="Not A Slug"), "runbook"),

@@ -28,8 +28,10 @@ def verdict(severity: Severity = Severity.WARNING, score: float = 2.0) -> Verdic
 
 
 def point(mark: str, key: AlertKey = KEY) -> Verdicts:
-    """``B`` breach, ``C`` clear, ``U`` unknown."""
-    return Verdicts({key: verdict()} if mark == "B" else {}, frozenset({key} if mark == "U" else ()))
+    """``B`` breach, ``C`` clear, ``U`` unknown, ``H`` held: neither out of bounds nor well within."""
+    breaches = {key: verdict()} if mark == "B" else {}
+    unknown, held = (frozenset({key} if mark == kind else ()) for kind in "UH")
+    return Verdicts(breaches, unknown, held)
 
 
 def machine_of(timing: Timing = THREE_OF_FOUR, settings: IncidentSettings = SETTINGS) -> Machine:
@@ -60,7 +62,9 @@ class Oracle:
     def take(self, mark: str) -> AlertState:
         self.step += 1
         self.silent = self.silent + 1 if mark == "U" and (self.active or self.pending) else 0
-        if mark != "U":
+        if mark == "H" and not self.active:
+            mark = "C"
+        if mark not in "UH":
             self.run.append(mark)
         (self._while_active if self.active else self._while_quiet)()
         self.was_pending = self.pending
@@ -99,8 +103,8 @@ def timings(draw: st.DrawFn) -> Timing:
     return Timing(draw(st.integers(1, window)), window, draw(st.integers(1, clear_window)), clear_window)
 
 
-RUNS = st.lists(st.tuples(st.sampled_from("BCU"), st.integers(1, 12)), max_size=25)
-STREAMS = RUNS.map(lambda runs: "".join(mark * length for mark, length in runs)) | st.text("BCU", max_size=80)
+RUNS = st.lists(st.tuples(st.sampled_from("BCUH"), st.integers(1, 12)), max_size=25)
+STREAMS = RUNS.map(lambda runs: "".join(mark * length for mark, length in runs)) | st.text("BCUH", max_size=80)
 
 
 @given(timings(), STREAMS)
@@ -143,7 +147,7 @@ def test_fires_only_after_enough_breaches_and_keeps_its_start(timing: Timing, ma
         assert alert.ended_at == 0.0
 
 
-@given(timings(), st.text("BCU", max_size=60))
+@given(timings(), st.text("BCUH", max_size=60))
 def test_enough_clear_points_always_resolve_and_time_forgets(timing: Timing, marks: str) -> None:
     machine = machine_of(timing)
     run(machine, marks)
@@ -219,6 +223,14 @@ def test_a_rare_outlier_does_not_date_the_next_fault_back() -> None:
     run(machine, "BCCC" * 20 + "BBB")
     assert machine.alerts[KEY].state is AlertState.FIRING
     assert machine.alerts[KEY].started_at == START + 80 * STEP
+
+
+def test_a_value_between_the_two_thresholds_changes_nothing() -> None:
+    machine = machine_of()
+    told = run(machine, "BBBC" + "H" * 100 + "C")
+    assert [t.reason.kind for t in told][-2:] == [ReasonKind.CLEAR_SEEN, ReasonKind.ENOUGH_CLEARS]
+    assert machine.alerts[KEY].ended_at == START + 104 * STEP
+    assert run(machine_of(), "BBH" + "H" * 4)[-1].reason.kind is ReasonKind.NOT_ENOUGH_BREACHES, "it is no breach"
 
 
 def test_an_outage_shorter_than_the_limit_changes_nothing_however_often() -> None:
