@@ -20,10 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
+from aiops.capacity.curve import StepCurve
 from aiops.capacity.placement import learn_placement
 from aiops.capacity.plan import Goal, plan
 from aiops.capacity.queueing import gg_c, mmc
 from aiops.capacity.replay import Requests, draw, fifo_waits
+from aiops.capacity.twin import EngineProfile, engine_waits
 from aiops.capacity.work import Intervals
 
 TRACES = Path(__file__).resolve().parents[2] / "shared" / "data" / "traces"
@@ -166,7 +168,7 @@ def summary(cases: list[dict[str, object]]) -> dict[str, object]:
 
 
 def speed(trace: Requests) -> dict[str, float]:
-    """CPU milliseconds for each 1 000 requests: one draw through 4, 16 and 64 servers at rho 0.8."""
+    """CPU milliseconds for each 1 000 requests: one draw through 4, 16 and 64 servers at rho 0.8, and twins of engines."""
     rate = len(trace.arrival_seconds) / trace.arrival_seconds[-1]
     spent = 0.0
     for servers in SERVERS:
@@ -176,7 +178,16 @@ def speed(trace: Requests) -> dict[str, float]:
         for drawn in draw(intervals, learn_placement(intervals), draws=1, seed=1):
             fifo_waits(drawn, servers)
         spent += time.process_time() - begun
-    return {"ms_per_1000_requests_3_sizes": round(spent / len(trace.arrival_seconds) * 1e6, 2)}
+    found = {"ms_per_1000_requests_3_sizes": round(spent / len(trace.arrival_seconds) * 1e6, 2)}
+    rng = np.random.default_rng(5)
+    profile = EngineProfile(StepCurve.linear(0.008, 0.00007), 7e-5, 128)
+    for replicas in (1, 4, 16):
+        arrivals = np.cumsum(rng.exponential(1 / (7.0 * replicas), 8000))
+        prompts, outputs = rng.lognormal(6.8, 0.8, 8000), rng.geometric(1 / 210, 8000).astype(float)
+        begun = time.process_time()
+        engine_waits(arrivals, prompts, outputs, replicas=replicas, profile=profile)
+        found[f"ms_per_1000_requests_twin_of_{replicas}"] = round((time.process_time() - begun) / 8000 * 1e6, 2)
+    return found
 
 
 def main() -> None:

@@ -54,12 +54,16 @@ class EngineProfile:
 
 @dataclass(slots=True, eq=False)
 class _Replica:
+    """State of one engine; between two events ``prompt_speed`` and ``step_speed`` hold (tokens per second)."""
+
     step_seconds: list[float]
     profile: EngineProfile
+    waits: list[float]  # of all requests: minus the arrival, until the prefill starts
     clock: float = 0.0
     generated: float = 0.0  # tokens that a request which decoded since the start would have
     decoding: list[tuple[float, float]] = field(default_factory=list)  # heap: finish at `generated`, KV tokens
-    prefill: deque[list[float]] = field(default_factory=deque)  # [prompt tokens left, output tokens, number, KV]
+    prefill: deque[tuple[float, float, int, float]] = field(default_factory=deque)  # prompt, output, number, KV tokens
+    prompt_left: float = 0.0  # of the first in `prefill`
     waiting: deque[tuple[float, float, int]] = field(default_factory=deque)
     kv_used: float = 0.0
     prompt_speed: float = 0.0
@@ -70,27 +74,36 @@ class _Replica:
     def present(self) -> int:
         return len(self.decoding) + len(self.prefill) + len(self.waiting)
 
-    def advance(self, until: float, waits: list[float]) -> None:
+    def advance(self, until: float) -> None:
         """Move the clock through all events up to ``until``."""
-        while self.next_event <= until and self.next_event < _NEVER:
-            self._move(self.next_event)
-            if self.prefill and self.prefill[0][0] <= _ROUNDING:
-                _, output, _, kv = self.prefill.popleft()
-                heappush(self.decoding, (self.generated + output, kv))
-                self._note_start(waits)
-            while self.decoding and self.decoding[0][0] <= self.generated + _ROUNDING:
-                self.kv_used -= heappop(self.decoding)[1]
-            self._admit(waits)
+        decoding, prefill = self.decoding, self.prefill
+        while (event := self.next_event) <= until and event < _NEVER:
+            passed = event - self.clock
+            self.clock = event
+            if decoding:
+                self.generated += passed * self.step_speed
+            if prefill:
+                self.prompt_left -= passed * self.prompt_speed
+                if self.prompt_left <= _ROUNDING:
+                    _, output, _, kv = prefill.popleft()
+                    heappush(decoding, (self.generated + output, kv))
+                    self._start()
+            enough = self.generated + _ROUNDING
+            while decoding and decoding[0][0] <= enough:
+                self.kv_used -= heappop(decoding)[1]
+            if self.waiting:
+                self._admit()
             self._plan()
-        self._move(until)
+        if until < _NEVER:
+            self._move(until)
 
-    def take(self, prompt: float, output: float, number: int, waits: list[float]) -> None:
-        """Receive a request now; ``waits`` [number] holds minus its arrival until its prefill starts."""
+    def take(self, prompt: float, output: float, number: int) -> None:
+        """Receive a request now."""
         self.waiting.append((prompt, output, number))
-        self._admit(waits)
+        self._admit()
         self._plan()
 
-    def _admit(self, waits: list[float]) -> None:
+    def _admit(self) -> None:
         while self.waiting and len(self.decoding) + len(self.prefill) < self.profile.slots:
             prompt, output, number = self.waiting[0]
             need = prompt + output
@@ -98,31 +111,38 @@ class _Replica:
                 return
             self.waiting.popleft()
             self.kv_used += need
-            self.prefill.append([max(prompt, _ROUNDING), output, number, need])
+            self.prefill.append((prompt, output, number, need))
             if len(self.prefill) == 1:
-                self._note_start(waits)
+                self._start()
 
-    def _note_start(self, waits: list[float]) -> None:
+    def _start(self) -> None:
+        """The first in the line of prompts begins to be read."""
         if self.prefill:
-            waits[int(self.prefill[0][2])] += self.clock
+            prompt, _, number, _ = self.prefill[0]
+            self.prompt_left = max(prompt, _ROUNDING)
+            self.waits[number] += self.clock
 
     def _plan(self) -> None:
         """Note the speeds that hold until the next event, and when that is."""
-        step = self.step_seconds[len(self.decoding)]
-        self.next_event = _NEVER
+        decoding = self.decoding
+        step, event = self.step_seconds[len(decoding)], _NEVER
         if self.prefill:
             # Short prompts share a chunk: a prompt of a tenth of a chunk takes a tenth of such a step.
-            step += self.profile.chunk_tokens * self.profile.prefill_seconds_per_token
-            self.prompt_speed = self.profile.chunk_tokens / step
-            self.next_event = self.clock + self.prefill[0][0] / self.prompt_speed
+            chunk = self.profile.chunk_tokens
+            step += chunk * self.profile.prefill_seconds_per_token
+            self.prompt_speed = chunk / step
+            event = self.clock + self.prompt_left / self.prompt_speed
         self.step_speed = 1.0 / step
-        if self.decoding:
-            self.next_event = min(self.next_event, self.clock + (self.decoding[0][0] - self.generated) * step)
+        if decoding:
+            finish = self.clock + (decoding[0][0] - self.generated) * step
+            if finish < event:  # noqa: PLR1730 - min() is slow, and this is the innermost line
+                event = finish
+        self.next_event = event
 
     def _move(self, until: float) -> None:
         passed = until - self.clock
         if self.prefill:
-            self.prefill[0][0] -= passed * self.prompt_speed
+            self.prompt_left -= passed * self.prompt_speed
         if self.decoding:
             self.generated += passed * self.step_speed
         self.clock = until
@@ -138,24 +158,27 @@ def engine_waits(
     if replicas < 1:
         raise ValueError(f"expected at least 1 replica, got {replicas}")
     steps = profile.curve.table(profile.slots).tolist()
-    pool = [_Replica(steps, profile) for _ in range(replicas)]
     waits = (-arrival_seconds).tolist()
+    pool = [_Replica(steps, profile, waits) for _ in range(replicas)]
+    # What decides about every arrival stands in plain lists: with many replicas most of the time would go there.
+    due, present = [_NEVER] * replicas, [0] * replicas
     rows = zip(arrival_seconds.tolist(), input_tokens.tolist(), output_tokens.tolist(), strict=True)
     for number, (now, prompt, output) in enumerate(rows):
-        for replica in pool:
-            if replica.next_event <= now:
-                replica.advance(now, waits)
-        chosen = min(pool, key=_present) if replicas > 1 else pool[0]
-        chosen.advance(now, waits)
-        chosen.take(prompt, output, number, waits)
+        while (first := min(due)) <= now:
+            place = due.index(first)
+            replica = pool[place]
+            replica.advance(now)
+            due[place], present[place] = replica.next_event, replica.present
+        place = present.index(min(present))
+        replica = pool[place]
+        replica.advance(now)
+        replica.take(prompt, output, number)
+        due[place] = replica.next_event
+        present[place] += 1
     for replica in pool:
-        replica.advance(_NEVER, waits)
+        replica.advance(_NEVER)
     answer: Floats = np.maximum(np.array(waits), 0.0)
     return answer
-
-
-def _present(replica: _Replica) -> int:
-    return replica.present
 
 
 @dataclass(frozen=True, slots=True)
