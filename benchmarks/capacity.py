@@ -168,7 +168,7 @@ def summary(cases: list[dict[str, object]]) -> dict[str, object]:
 
 
 def speed(trace: Requests) -> dict[str, float]:
-    """CPU milliseconds for each 1 000 requests: one draw through 4, 16 and 64 servers at rho 0.8, and twins of engines."""
+    """CPU milliseconds for each 1 000 requests: one draw through 4, 16 and 64 servers at rho 0.8, and twins."""
     rate = len(trace.arrival_seconds) / trace.arrival_seconds[-1]
     spent = 0.0
     for servers in SERVERS:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from aiops.capacity.fluid import fluid_tail, fluid_windows
 from aiops.capacity.models import CLOSED_FORMS, Model, WhatIf, closed_form
-from aiops.capacity.replay import Requests
+from aiops.capacity.replay import Requests, Waits
 
 WORST_FACTOR = 2.0
 """Geometric mean of the factor between observed and predicted beyond which a model is not believed."""
@@ -36,11 +36,12 @@ class Stretch:
 class Observed(Stretch):
     """What the queue time of a pool with some number of servers showed in one stretch.
 
-    Its mean, and the share of requests that waited longer than the SLO.
+    Its mean, its 95th percentile, and the share of requests that waited longer than the SLO.
     """
 
     servers: int
     wait_mean_seconds: float
+    wait_p95_seconds: float
     p_wait_over_slo: float
 
 
@@ -72,9 +73,10 @@ class Choice:
 
 
 class Wait(NamedTuple):
-    """A prediction: mean wait, and share of requests later than the SLO; NaN = no answer."""
+    """A prediction: mean wait, its 95th percentile, and share of requests later than the SLO; NaN = no answer."""
 
     mean_seconds: float
+    p95_seconds: float
     p_over_slo: float
 
 
@@ -82,17 +84,20 @@ class Wait(NamedTuple):
 class Yardstick:
     """What counts as the same: both sides of a comparison get a floor, because errors far below do not matter.
 
-    Waits are compared on a floor of 1 % of the SLO, shares of late requests on a fifth of what the target allows.
+    Means are compared on a floor of 1 % of the SLO, 95th percentiles on 10 %, shares of late requests on a fifth of
+    what the target allows.
     """
 
     slo_seconds: float
     target: float
 
     def factor(self, predicted: Wait, seen: Observed) -> float:
-        """Log of the worse factor, ≥ 0, of mean and late share; infinite where a model has no answer (rho ≥ 1)."""
-        mean = _log_error(predicted.mean_seconds, seen.wait_mean_seconds, 0.01 * self.slo_seconds)
+        """Log of the worst factor, ≥ 0, of the three; infinite where a model has no answer (rho ≥ 1)."""
+        floor, coarse = 0.01 * self.slo_seconds, 0.1 * self.slo_seconds
+        mean = _log_error(predicted.mean_seconds, seen.wait_mean_seconds, floor)
+        high = _log_error(predicted.p95_seconds, seen.wait_p95_seconds, coarse)
         late = _log_error(predicted.p_over_slo, seen.p_wait_over_slo, 0.2 * (1.0 - self.target))
-        return max(mean, late)
+        return max(mean, high, late)
 
 
 def observe(whatif: WhatIf, requests: Requests, servers: int, stretch: Stretch) -> Observed | None:
@@ -100,8 +105,10 @@ def observe(whatif: WhatIf, requests: Requests, servers: int, stretch: Stretch) 
     part = whatif.pool.waits(requests, servers).seconds[_inside(requests, stretch, whatif.intervals.step_seconds)]
     if not len(part):
         return None
-    over = float((part > whatif.slo_seconds).mean())
-    return Observed(stretch.first, stretch.last, servers, float(part.mean()), over)
+    waits = Waits(part)
+    return Observed(
+        stretch.first, stretch.last, servers, waits.mean, waits.quantile(0.95), waits.tail(whatif.slo_seconds)
+    )
 
 
 def log_errors(whatif: WhatIf, observed: Sequence[Observed], yardstick: Yardstick) -> dict[Model, list[float]]:
@@ -116,10 +123,13 @@ def log_errors(whatif: WhatIf, observed: Sequence[Observed], yardstick: Yardstic
     errors: dict[Model, list[float]] = {model: [] for model in Model}
     for seen in observed:
         inside = [_inside(requests, seen, whatif.intervals.step_seconds) for requests in whatif.drawn]
-        parts = [waits[mask] for waits, mask in zip(replayed[seen.servers], inside, strict=True)]
-        over = float(np.mean([(part > whatif.slo_seconds).mean() for part in parts]))
+        parts = [Waits(waits[mask]) for waits, mask in zip(replayed[seen.servers], inside, strict=True)]
         predicted = _without_draws(whatif, seen)
-        predicted[Model.REPLAY] = Wait(float(np.mean([part.mean() for part in parts])), over)
+        predicted[Model.REPLAY] = Wait(
+            float(np.mean([part.mean for part in parts])),
+            float(np.mean([part.quantile(0.95) for part in parts])),
+            float(np.mean([part.tail(whatif.slo_seconds) for part in parts])),
+        )
         for model, wait in predicted.items():
             errors[model].append(yardstick.factor(wait, seen))
     return errors
@@ -157,10 +167,10 @@ def _without_draws(whatif: WhatIf, seen: Observed) -> dict[Model, Wait]:
     step = intervals.step_seconds
     part, slots = intervals.part(seen.first, seen.last), seen.servers * whatif.pool.slots
     fluid = fluid_windows(intervals, slots).between(seen.first * step, seen.last * step)
-    waits = {Model.FLUID: Wait(fluid.mean, fluid_tail(fluid, slo))}
+    waits = {Model.FLUID: Wait(fluid.mean, fluid.quantile(0.95), fluid_tail(fluid, slo))}
     for model in CLOSED_FORMS:
         waiting = closed_form(model, part, whatif.shape, slots)
-        waits[model] = Wait(waiting.mean_seconds, waiting.tail(slo))
+        waits[model] = Wait(waiting.mean_seconds, waiting.quantile(0.95), waiting.tail(slo))
     return waits
 
 

@@ -3,8 +3,8 @@
 Scrapes hide everything below their interval. Two things can still be learnt by joining intervals in pairs and looking
 at how each pair splits into halves: how much of the split follows from the neighbours (a load that rises, rises inside
 an interval too), and how much more it varies than chance alone would make it. The same split is then applied downwards,
-to halves, quarters … of an interval. What cannot be learnt is structure that appears only below the interval, such as
-clients that send every three seconds under scrapes of fifteen: the back-test finds that, and abstains.
+to halves, quarters … of an interval. Structure that appears only below the interval shows in the gauge of requests in
+flight (:mod:`aiops.capacity.clumping`), unless it keeps step with the scrapes: the back-test finds that, and abstains.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from aiops.capacity.work import Counts, Floats, Intervals
 _LEVELS = 4  # an interval becomes 16 cells: below a second for scrapes of 15 s
 _FEWEST_PAIRS = 6
 _STEEPEST = 0.25  # slope 1/8 is a straight line through three intervals; more than twice that is noise
-_LEAST_CLUMPED, _MOST_CLUMPED = 1e-6, 0.95
+_LEAST_CLUMPED, MOST_CLUMPED = 1e-6, 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,15 @@ class Placement:
     steady, edge
         Intra-class correlation of two pieces of work to fall into the same half, 0 (chance) – 0.95: where both
         neighbours have at least half as much work, and where one has less (a burst begins or ends there).
+    fine
+        What is added to both in the finest cells, half of it in cells twice as long, and so on, as groups of requests
+        that come together make it; no interval teaches it, only the gauge of requests in flight does.
     """
 
     slope: float = 0.0
     steady: float = 0.0
     edge: float = 0.0
+    fine: float = 0.0
 
 
 def learn_placement(intervals: Intervals) -> Placement:
@@ -48,7 +52,7 @@ def learn_placement(intervals: Intervals) -> Placement:
     both = first + second
     edges = _edges(both)[1:-1]
     difference = (first - second)[1:-1]
-    neighbours = both[:-2] - both[2:]
+    neighbours = _trend(both)[1:-1]
     both, chance = both[1:-1], chance[1:-1]
     spread = float(neighbours @ neighbours)
     slope = float(np.clip(difference @ neighbours / spread, 0.0, _STEEPEST)) if spread else 0.0
@@ -66,10 +70,10 @@ def place(intervals: Intervals, placement: Placement, rng: np.random.Generator) 
     mean = intervals.work / np.maximum(intervals.counts, 1)
     for level in range(1, _LEVELS + 1):
         work = cells * mean
-        padded = np.concatenate([work[:1], work, work[-1:]])
-        tilt = placement.slope * (padded[:-2] - padded[2:]) / np.maximum(2.0 * work, 1e-300)
+        tilt = placement.slope * _trend(work) / np.maximum(2.0 * work, 1e-300)
         share = 0.5 + np.clip(tilt, -0.45, 0.45)
         clumping = np.where(_edges(work), placement.edge * 0.5**level, placement.steady)
+        clumping = np.minimum(clumping + placement.fine * 0.5 ** (_LEVELS - level), MOST_CLUMPED)
         clumped = clumping > _LEAST_CLUMPED
         weight = 1.0 / clumping[clumped] - 1.0
         share[clumped] = rng.beta(share[clumped] * weight, (1.0 - share[clumped]) * weight)
@@ -77,6 +81,18 @@ def place(intervals: Intervals, placement: Placement, rng: np.random.Generator) 
         cells = np.stack([left, cells - left], axis=1).ravel()
         mean = np.repeat(mean, 2)
     return np.sort(_spread(cells, intervals, rng))
+
+
+def _trend(work: Floats) -> Floats:
+    """What both neighbours agree on: twice the smaller of the two falls from one to the next, 0 at a peak or a step.
+
+    The limiter of finite-volume schemes (Roe's minmod): without it a step would make a slope on the plateau beside it.
+    """
+    falls = -np.diff(work, prepend=work[:1], append=work[-1:])
+    into, out = falls[:-1], falls[1:]
+    smaller = np.minimum(np.abs(into), np.abs(out))
+    answer: Floats = 2.0 * np.where(into * out > 0.0, np.sign(into) * smaller, 0.0)
+    return answer
 
 
 def _edges(work: Floats) -> NDArray[np.bool_]:
@@ -88,7 +104,7 @@ def _edges(work: Floats) -> NDArray[np.bool_]:
 
 def _clumping(excess: Floats, most: Floats) -> float:
     total = float(most.sum())
-    return float(np.clip(excess.sum() / total, 0.0, _MOST_CLUMPED)) if total > 0.0 else 0.0
+    return float(np.clip(excess.sum() / total, 0.0, MOST_CLUMPED)) if total > 0.0 else 0.0
 
 
 def _spread(cells: Counts, intervals: Intervals, rng: np.random.Generator) -> Floats:

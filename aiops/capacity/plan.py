@@ -14,7 +14,7 @@ import numpy as np
 from aiops.capacity.backtest import Choice, Observed, Stretch, Yardstick, choose, log_errors, observe
 from aiops.capacity.models import Estimate, Model, WhatIf, learn_shape
 from aiops.capacity.replay import Pool, Requests, Servers, draw
-from aiops.capacity.work import Floats, Intervals, in_flight, peakedness
+from aiops.capacity.work import Floats, Intervals, in_flight
 
 _FEWEST_INTERVALS = 16  # 4 min of scrapes at 15 s; below it halves teach nothing
 _FEWEST_REQUESTS = 50
@@ -108,20 +108,22 @@ class _Past:
 
     def learnt(self, known: Stretch) -> WhatIf:
         """Learn the shape from the known intervals, and draw the whole load with it."""
-        shape = learn_shape(self.intervals.part(known.first, known.last), peakedness(self._scraped(known)))
+        begin = known.first * self.intervals.step_seconds
+        at, held = self._scraped(known)
+        shape = learn_shape(self.intervals.part(known.first, known.last), at - begin, held, seed=self.seed)
         budget = _DRAWN_REQUESTS if self.pool.slots == 1 else _DRAWN_REQUESTS // _TWIN_COST
         draws = int(np.clip(budget // max(1, self.intervals.requests), _FEWEST_DRAWS, _MOST_DRAWS))
         seed = self.seed + known.first
         drawn = [self.requests] if self.exact else draw(self.intervals, shape.placement, draws=draws, seed=seed)
         return WhatIf(self.intervals, shape, drawn, self.goal.slo_seconds, self.pool)
 
-    def _scraped(self, known: Stretch) -> Floats:
-        """Number in flight at each scrape but the first few of the trace, which still see the empty start."""
-        step, n = self.intervals.step_seconds, len(self.intervals.counts)
-        settled = min(math.ceil(self.intervals.service_seconds / step), n // 4)
-        at = np.arange(max(known.first, settled) + 1, known.last + 1, dtype=np.float64) * step
+    def _scraped(self, known: Stretch) -> tuple[Floats, Floats]:
+        """Times and number in flight at each scrape of a stretch but the first few, which see an empty start."""
+        step, n = self.intervals.step_seconds, known.last - known.first
+        settled = min(math.ceil(2.0 * self.intervals.service_seconds / step), n // 4)
+        at = np.arange(known.first + settled + 1, known.last + 1, dtype=np.float64) * step
         at = at[at <= self.intervals.span_seconds]
-        return in_flight(self.requests.arrival_seconds, self.requests.service_seconds, at)
+        return at, in_flight(self.requests.arrival_seconds, self.requests.service_seconds, at)
 
 
 def _judge(past: _Past, estimates: Mapping[Model, Mapping[int, Estimate]]) -> Choice:

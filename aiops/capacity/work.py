@@ -192,9 +192,12 @@ def peakedness(in_flight: Floats) -> float:
 
 
 def in_flight(arrival_seconds: Floats, service_seconds: Floats, at_seconds: Floats) -> Floats:
-    """Requests in service at some times if there were servers for all; arrivals ascending."""
-    begun = np.searchsorted(arrival_seconds, at_seconds, side="right")
-    ended = np.searchsorted(np.sort(arrival_seconds + service_seconds), at_seconds, side="right")
+    """Requests in service at some times if there were servers for all; arrivals ascending.
+
+    Who arrives at that very time belongs to the interval that begins there, and is not seen yet.
+    """
+    begun = np.searchsorted(arrival_seconds, at_seconds, side="left")
+    ended = np.searchsorted(np.sort(arrival_seconds + service_seconds), at_seconds, side="left")
     return (begun - ended).astype(np.float64)
 
 

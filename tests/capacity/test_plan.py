@@ -131,11 +131,12 @@ def test_the_replay_is_only_left_for_something_clearly_better() -> None:
 
 def test_errors_count_from_a_floor_and_no_answer_is_the_worst() -> None:
     yardstick = Yardstick(slo_seconds=1.0, target=0.95)
-    seen = Observed(0, 10, 4, wait_mean_seconds=1e-6, p_wait_over_slo=0.0)
-    assert yardstick.factor(Wait(1e-4, 0.0), seen) < 0.02
-    assert yardstick.factor(Wait(1.0, 0.0), seen) == pytest.approx(math.log(101), rel=0.01)
-    assert yardstick.factor(Wait(1e-6, 0.5), seen) == pytest.approx(math.log(51), rel=0.01)
-    assert yardstick.factor(Wait(math.nan, math.nan), seen) == math.inf
+    seen = Observed(0, 10, 4, wait_mean_seconds=1e-6, wait_p95_seconds=0.0, p_wait_over_slo=0.0)
+    assert yardstick.factor(Wait(1e-4, 0.0, 0.0), seen) < 0.02
+    assert yardstick.factor(Wait(1.0, 0.0, 0.0), seen) == pytest.approx(math.log(101), rel=0.01)
+    assert yardstick.factor(Wait(1e-6, 0.9, 0.0), seen) == pytest.approx(math.log(10), rel=0.01)
+    assert yardstick.factor(Wait(1e-6, 0.0, 0.5), seen) == pytest.approx(math.log(51), rel=0.01)
+    assert yardstick.factor(Wait(math.nan, math.nan, math.nan), seen) == math.inf
 
 
 def recorded(traces: Path) -> dict[str, Requests]:

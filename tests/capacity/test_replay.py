@@ -99,6 +99,24 @@ def test_clumping_clumps() -> None:
     assert spread[0.2] > 5.0
 
 
+def test_a_step_makes_no_slope_beside_it_and_a_ramp_goes_on_inside() -> None:
+    counts = np.array([0] * 20 + [300] * 20 + list(range(300, 700, 20)), np.int64)
+    seen = Intervals(16.0, 16.0 * len(counts), counts, counts.astype(float))
+    times = np.concatenate([place(seen, Placement(slope=0.125), np.random.default_rng(n)) for n in range(20)])
+    halves = np.bincount((times // 8.0).astype(int), minlength=2 * len(counts)).reshape(-1, 2).astype(float)
+    tilt = (halves[:, 1] - halves[:, 0]) / np.maximum(halves.sum(axis=1), 1.0)
+    assert np.abs(tilt[20:39]).max() < 0.03
+    assert tilt[41:59].mean() == pytest.approx(np.mean(20.0 / 4.0 / counts[41:59]), abs=0.006)
+
+
+def test_fine_clumps_stay_fine() -> None:
+    seen = Intervals(16.0, 1600.0, np.full(100, 200, np.int64), np.full(100, 200.0))
+    times = place(seen, Placement(fine=0.4), np.random.default_rng(3))
+    spread = [np.bincount((times // width).astype(int)).var() / (12.5 * width) for width in (1.0, 8.0)]
+    assert spread[0] > 3.0
+    assert spread[0] > 0.8 * spread[1]
+
+
 @pytest.mark.parametrize("servers", [2, 8, 32])
 def test_the_replay_finds_the_wait_of_bursts(servers: int) -> None:
     load = at_rho(bursts(quiet=1.0, busy=5.0, seconds=3600.0, mean=1.0, seed=12), servers, 0.75)

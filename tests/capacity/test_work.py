@@ -72,7 +72,7 @@ def test_in_flight_equals_counting() -> None:
     load = poisson(2.0, 100.0, mean=3.0, seed=3)
     at = np.linspace(0.0, 110.0, 37)
     ends = load.arrival_seconds + load.service_seconds
-    oracle = [int(((load.arrival_seconds <= t) & (ends > t)).sum()) for t in at]
+    oracle = [int(((load.arrival_seconds < t) & (ends >= t)).sum()) for t in at]
     assert in_flight(load.arrival_seconds, load.service_seconds, at).tolist() == oracle
 
 
