@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _plan_commands(commands)
     _score_commands(commands)
     _backtest_commands(commands)
+    _rca_commands(commands)
     _dashboard_commands(commands)
     _own_commands(commands)
     return parser
@@ -212,6 +213,19 @@ def _backtest_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     add("--min-precision", type=_share_or_one, metavar="P", help="exit 1 under it; needs --incidents")
     add("--min-recall", type=_share_or_one, metavar="R", help="exit 1 under it; needs --incidents")
     _output_flags(backtest)
+
+
+def _rca_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    rca = _command(commands, "rca", "", "Root causes of recorded cases.")
+    kinds = rca.add_subparsers(title="what to do", metavar="WHAT", required=True)
+    replay = _command(kinds, "replay", "rca:replay", "Rank the root causes of recorded cases; needs no daemon.")
+    add = replay.add_argument
+    add("cases", nargs="+", type=Path, metavar="DIR",
+        help="a case (metrics.csv, case.json, perhaps topology.csv), or a folder of cases")  # fmt: skip
+    add("--score", action="store_true",
+        help="hold the answers against truth.json, beside chance and two simple rankers")  # fmt: skip
+    add("-o", "--output", choices=("table", "json", "jsonl"), default="table", help="form of the data")
+    add("--no-headers", dest="headers", action="store_false", help="print tables without column names")
 
 
 def _dashboard_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
