@@ -21,8 +21,9 @@ from aiops.app.daemon import Daemon
 from aiops.app.fits import FitCounts
 from aiops.app.grammar import leaves, options
 from aiops.app.source import DaemonSource
-from aiops.detect.base import AlertKey, Severity, Verdict
+from aiops.detect.base import AlertKey, Severity, Verdict, scope_of
 from aiops.incidents.alert import Alert, AlertState, Incident
+from aiops.incidents.feedback import Tally
 from aiops.incidents.slo import WINDOWS, Budget
 from aiops.incidents.slo_settings import SloSettings
 from aiops.kit.tasks import Beat
@@ -227,6 +228,7 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "signal_families": ([(SERIES, 1.0)],),
     "fit_families": (FitCounts(),),
     "slo_families": ([BUDGET],),
+    "feedback_families": ({"zscore": Tally(3, 1)}, {scope_of(ALERT.key): 2.0}),
 }
 """Arguments of every ``…_families`` of telemetry, with one example of what each speaks of."""
 

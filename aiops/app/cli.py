@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     _daemon_commands(commands)
     _check_commands(commands)
     _client_commands(commands)
+    _feedback_commands(commands)
     _metrics_commands(commands)
     _plan_commands(commands)
     _score_commands(commands)
@@ -122,6 +123,29 @@ def _client_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     )
     _url_flags(health)
     health.add_argument("--ready", action="store_true", help="ask whether it can serve, not only whether it lives")
+
+
+def _feedback_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    feedback = _command(commands, "feedback", "", "Say what alerts were; what follows from it can be taken back.")
+    kinds = feedback.add_subparsers(title="what to say", metavar="WHAT", required=True)
+    for name, purpose in (
+        ("true", "It was right: something was wrong."),
+        ("false", "It was a false alarm: a statistical threshold widens, within a bound."),
+        ("expected", "It was expected: planned, or known to happen at this time of the day."),
+    ):
+        parser = _command(kinds, name, "feedback:say", purpose)
+        parser.set_defaults(judgement=name)
+        parser.add_argument("about", metavar="ALERT|INCIDENT", help="fingerprint of an alert, or id of an incident")
+        parser.add_argument("--cause", default="", metavar="TEXT", help="what it really was")
+        parser.add_argument("--note", default="", metavar="TEXT", help="anything else worth keeping")
+        _url_flags(parser)
+        _output_flags(parser)
+    listing = _command(kinds, "list", "feedback:listing", "List what was said, and what followed from it.")
+    undo = _command(kinds, "undo", "feedback:undo", "Take one back.")
+    undo.add_argument("id", metavar="ID", help="as in 'aiops feedback list'")
+    for parser in (listing, undo):
+        _url_flags(parser)
+        _output_flags(parser)
 
 
 def _advice_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:

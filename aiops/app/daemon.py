@@ -19,6 +19,7 @@ from aiops.app.config_load import ConfigError
 from aiops.app.explain import Explain
 from aiops.app.fits import Fits
 from aiops.app.flags import RunOptions
+from aiops.app.opinions import Opinions
 from aiops.app.source import DaemonSource
 from aiops.app.state import State
 from aiops.app.warmup import warm_up
@@ -29,11 +30,11 @@ from aiops.incidents.machine import Machine
 from aiops.incidents.slo import Ledger
 from aiops.kit import log
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
-from aiops.kit.host import tell_manager, watchdog_seconds
 from aiops.kit.http import open_session
 from aiops.kit.memory import give_back, limit_heaps
 from aiops.kit.tasks import Beat, Supervisor, Work, every
-from aiops.notify.dispatch import Dispatcher, dispatcher_of
+from aiops.notify.dispatch import Dispatcher, dispatcher_of, letterhead_of
+from aiops.notify.notice import Letterhead
 from aiops.web.server import Server
 from aiops.web.source import ReloadFailed
 
@@ -59,6 +60,14 @@ class Daemon:
         self.clock = clock
         self.pipeline = build_pipeline(config)
         self.state = State(config, clock)
+        self.opinions = Opinions(
+            self.pipeline,
+            self.state.journal,
+            self.state.view,
+            head=self.letterhead,
+            key_path=config.store.directory / "link.key",
+            clock=clock,
+        )
         self.fits = Fits(self.pipeline, config.detect.fit, clock=clock)
         self.capacity = Capacity(config.capacity, clock)
         self.explain = Explain(self.pipeline, config.explain)
@@ -86,6 +95,10 @@ class Daemon:
         """The configuration file; empty without one."""
         return self._options.loaded.file_name if self._options is not None else ""
 
+    def letterhead(self) -> Letterhead:
+        """What stands on every notice now."""
+        return letterhead_of(self.config.notify, self.server.base_url, self.opinions.link_key)
+
     async def run(self) -> None:
         """Start, serve until :meth:`stop`, drain.
 
@@ -107,6 +120,7 @@ class Daemon:
     async def _start(self) -> None:
         await self.server.start()
         await asyncio.to_thread(self.state.open, self.pipeline, self.capacity)
+        await asyncio.to_thread(self.opinions.open)
         self._session = open_session()
         self._begin_to_tell(self.config)
         await self.collectors.start(self.config.scrape, self.config.nvml, load_gpu_model(), self._folder())
@@ -123,9 +137,6 @@ class Daemon:
             self._every("fits", self.config.detect.fit.interval, self.fits.round)
         if self.config.web.config_file is not None:
             self._every("web config", _WEB_FILE_SECONDS, self._follow_web_file)
-        if watchdog := watchdog_seconds():
-            self._every("watchdog", watchdog / 3, self._tell_watchdog)
-        tell_manager("READY=1")
         _LOG.info("started", extra={"version": __version__, "url": self.server.base_url})
 
     def _every(self, name: str, seconds: float, work: Work, beat: Beat | None = None) -> None:
@@ -163,6 +174,7 @@ class Daemon:
             self._session,
             interval_seconds=config.interval,
             external_url=self.server.base_url,
+            link_key=self.opinions.link_key,
             clock=self.clock,
         )
         self.dispatcher.start()
@@ -192,11 +204,8 @@ class Daemon:
         self.state.note(await self.capacity.step(self.pipeline.ring))
 
     async def _save(self) -> None:
+        self.opinions.refresh()
         await self.state.save(self.pipeline, self.capacity)
-
-    async def _tell_watchdog(self) -> None:
-        """A loop that turns is alive; one that hangs tells nothing and is started again."""
-        tell_manager("WATCHDOG=1")
 
     async def _give_memory_back(self) -> None:
         """What snapshots, fits and large pages needed is not needed in between."""
@@ -254,7 +263,6 @@ class Daemon:
 
     async def _drain(self) -> None:
         """Stop reading, tell what is left to tell, keep what was learnt; each step within its own bound."""
-        tell_manager("STOPPING=1")
         await self.supervisor.close(within_seconds=_STOP_SECONDS)
         if self.dispatcher is not None:
             await self.dispatcher.stop()

@@ -47,6 +47,8 @@ Labels, by family:
 * `aiops_notif*`: `receiver` (URL without credentials, or name), `kind`.
 * `aiops_slo_*`: `slo`, and the labels of the pool (`pool`, `model_name`); a burn rate has its `window` (`5m` … `3d`).
 * `aiops_task_crashes`: `task`.
+* `aiops_feedback_alerts`: `detector` (`rule` for deterministic rules), `judgement` (`true`, `false`).
+* `aiops_detector_precision*`: `detector`.
 * `aiops_build_info`: `version`.
 * `aiops_signal_*`: labels of the entity (`instance`, `job`, `model_name`, `pool`, `gpu`, `node`, …), `kind` of the
   entity, `stat` of a distribution. `stat="rate"` is observations per second, whatever unit the name carries.

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from aiops.detect.bank import Bank
+from aiops.detect.base import Guidance
 from aiops.incidents.alert import Incident, Transition
+from aiops.incidents.feedback import Effects
 from aiops.incidents.grouping import Grouping
 from aiops.incidents.machine import Machine
 from aiops.incidents.slo import Ledger
@@ -37,6 +39,7 @@ class Pipeline:
     slo: Ledger
     machine: Machine
     grouping: Grouping
+    effects: Effects = field(default_factory=Effects)
     _newest: dict[str, Reading] = field(default_factory=dict)
 
     def tick(
@@ -59,7 +62,8 @@ class Pipeline:
         self.ring.append(now, [*readings, pools], elapsed_seconds=elapsed_seconds)
         marks = tuple(mark for reading in readings for mark in reading.marks)
         watched = self.machine.watched()
-        verdicts = self.bank.step(self.ring.window(), now, sources, marks, watched)
+        guidance = Guidance(wider=self.effects.thresholds(now))
+        verdicts = self.bank.step(self.ring.window(), now, sources, marks, watched, guidance=guidance)
         verdicts = self.slo.step(now, readings, elapsed_seconds=elapsed_seconds, verdicts=verdicts, watched=watched)
         transitions = self.machine.step(now, verdicts)
         incidents = self.grouping.step(now, self.machine.alerts)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from aiops import __version__
 from aiops.app import presets, telemetry, view
 from aiops.notify.base import ReceiverStatus
-from aiops.notify.dispatch import letterhead_of
+from aiops.notify.notice import notice_of
 from aiops.signals.telemetry import Family, FamilyKind
 from aiops.signals.types import SeriesKey
-from aiops.web.source import Record
+from aiops.web.source import Record, Saying
 
 if TYPE_CHECKING:
     from aiops.app.daemon import Daemon
@@ -38,7 +38,7 @@ class DaemonSource:
 
     def alerts(self) -> Sequence[Record]:
         """Alerts that are not inactive, the newest first."""
-        head = letterhead_of(self._daemon.config.notify, self._daemon.server.base_url)
+        head = self._daemon.letterhead()
         alerts = sorted(self._daemon.pipeline.machine.alerts.values(), key=lambda alert: -alert.started_at)
         return [view.alert_record(alert, head) for alert in alerts]
 
@@ -49,13 +49,19 @@ class DaemonSource:
         return [view.incident_record(one, pipeline.machine.alerts) for one in found[:_SHOWN_INCIDENTS]]
 
     def incident(self, name: str) -> Record | None:
-        """One incident by its id, with its summary."""
+        """One incident by its id, with its summary, and a link for feedback on each alert."""
         daemon = self._daemon
         found = daemon.pipeline.grouping.incidents.get(name)
         if found is None:
             return None
-        record = view.incident_record(found, daemon.pipeline.machine.alerts)
-        return record | {"summary": view.summary_record(daemon.explain.summary(found))}
+        alerts, head = daemon.pipeline.machine.alerts, daemon.letterhead()
+        notices = [(key, notice_of(alerts[key], head)) for key in found.members if key in alerts]
+        links = [
+            {"alert": f"{key.rule}: {key.series}", "url": dict(notice.annotations).get("feedback_url", "")}
+            for key, notice in notices
+        ]
+        summary = view.summary_record(daemon.explain.summary(found))
+        return view.incident_record(found, alerts) | {"summary": summary, "feedback": links}
 
     def slo(self) -> Sequence[Record]:
         """Every error budget."""
@@ -106,6 +112,26 @@ class DaemonSource:
         """Advice on one pool, and why its number must not be used."""
         return self._daemon.capacity.record(pool)
 
+    def opinions(self) -> Record:
+        """What people said about alerts."""
+        return self._daemon.opinions.records()
+
+    async def say(self, alert: str, incident: str, saying: Saying) -> Sequence[Record]:
+        """Keep an opinion."""
+        return await self._daemon.opinions.say(alert, incident, saying)
+
+    def undo(self, name: str) -> Record:
+        """Take an opinion back."""
+        return self._daemon.opinions.undo(name)
+
+    def asked(self, token: str) -> Record:
+        """What a link for feedback is about."""
+        return self._daemon.opinions.asked(token)
+
+    async def say_by_link(self, token: str, saying: Saying) -> Record:
+        """Use a link for feedback up."""
+        return await self._daemon.opinions.say_by_link(token, saying)
+
     def status(self) -> Record:
         """Version, load, limits and health of the parts."""
         daemon = self._daemon
@@ -148,6 +174,7 @@ class DaemonSource:
             ),
             telemetry.slo_families(daemon.pipeline.slo.budgets()),
             telemetry.receiver_families(self._receivers()),
+            telemetry.feedback_families(daemon.opinions.tallies(), daemon.pipeline.effects.wider),
             daemon.capacity.families(),
             telemetry.signal_families(self._fresh()),
         )

@@ -37,8 +37,8 @@ class State:
         self._signature = bank_signature(config)
         self._clock = clock
         self._faults = OnChange(_LOG, clock.monotonic)
-        self._view = ArchiveView(store.archive_path)
-        self._journal = Journal(
+        self.view = ArchiveView(store.archive_path)
+        self.journal = Journal(
             store.archive_path, retention_seconds=store.retention, max_bytes=store.max_archive, clock=clock
         )
         self.snapshots_written = 0
@@ -73,7 +73,7 @@ class State:
             When another daemon runs on the same folder.
         """
         self._take_lock()
-        self._journal.start()
+        self.journal.start()
         loaded = snapshot.read(self._settings.snapshot_path, self._clock.now())
         if loaded.problem:
             _LOG.warning("%s", loaded.problem)
@@ -99,9 +99,9 @@ class State:
                 except (ValueError, KeyError, TypeError) as error:
                     _LOG.warning("error budgets are not usable: %s", error)
             self.snapshot_at = loaded.snapshot.saved_at
-        alerts = self._view.load_alerts()
+        alerts = self.view.load_alerts()
         pipeline.machine.restore(alerts, self._clock.now())
-        pipeline.grouping.restore(self._view.load_incidents(since=self._clock.now() - self._settings.retention))
+        pipeline.grouping.restore(self.view.load_incidents(since=self._clock.now() - self._settings.retention))
         if alerts:
             _LOG.info("alerts restored", extra={"alerts": len(alerts)})
 
@@ -111,12 +111,12 @@ class State:
 
     def record(self, outcome: Outcome) -> None:
         """Queue what a tick decided."""
-        self._journal.save(transitions=outcome.transitions, incidents=outcome.incidents, marks=outcome.marks)
+        self.journal.save(transitions=outcome.transitions, incidents=outcome.incidents, marks=outcome.marks)
 
     def note(self, marks: Sequence[Mark]) -> None:
         """Queue marks that no tick brought."""
         if marks:
-            self._journal.save(marks=marks)
+            self.journal.save(marks=marks)
 
     async def save(self, pipeline: Pipeline, capacity: Capacity | None = None) -> None:
         """Write a snapshot: copied here, written in a thread."""
@@ -125,7 +125,7 @@ class State:
         if capacity is not None:
             states[_CAPACITY] = snapshot.SavedState(_CAPACITY, capacity.state())
         moment = snapshot.capture(pipeline.ring, states, self._clock.now())
-        self._journal.save(alerts=pipeline.machine.alerts.values())
+        self.journal.save(alerts=pipeline.machine.alerts.values())
         try:
             await asyncio.to_thread(snapshot.write, self._settings.snapshot_path, moment)
         except Temporary as error:
@@ -138,10 +138,10 @@ class State:
 
     def health(self) -> JournalHealth:
         """How the archive does."""
-        return self._journal.health()
+        return self.journal.health()
 
     async def close(self) -> None:
         """Write what waits and stop the journal."""
-        await asyncio.to_thread(self._journal.close)
+        await asyncio.to_thread(self.journal.close)
         if self._lock is not None:
             self._lock.close()

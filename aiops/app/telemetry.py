@@ -6,7 +6,9 @@ from math import isnan
 
 from aiops import __version__
 from aiops.app.fits import FitCounts
+from aiops.detect.base import Scope
 from aiops.incidents.alert import Alert, AlertState, Incident
+from aiops.incidents.feedback import Tally
 from aiops.incidents.slo import Budget
 from aiops.kit.settings import format_duration
 from aiops.kit.tasks import Beat
@@ -92,6 +94,19 @@ def receiver_families(receivers: Sequence[ReceiverStatus]) -> Iterator[Family]:
     yield Family("aiops_notifications_queue_length", _GAUGE, "Notices that wait.", rows("queue_length"))
     yield Family("aiops_notifications_queue_capacity", _GAUGE, "Most notices that may wait.", rows("queue_capacity"))
     yield Family("aiops_notification_latency_seconds", _GAUGE, "Duration of the last call.", rows("latency_seconds"))
+
+
+def feedback_families(tallies: Mapping[str, Tally], wider: Mapping[Scope, float]) -> Iterator[Family]:
+    """What people said of alerts, by the detector that was alarmed, and how many thresholds that widened."""
+    judged = [
+        ({"detector": name, "judgement": judgement}, float(count))
+        for name, tally in tallies.items()
+        for judgement, count in (("true", tally.true), ("false", tally.false))
+    ]
+    yield Family("aiops_feedback_alerts", _GAUGE, "Alerts that people judged within the last 90 days.", judged)
+    precise = [({"detector": name}, tally.precision) for name, tally in tallies.items() if not isnan(tally.precision)]
+    yield Family("aiops_detector_precision_ratio", _GAUGE, "Share of the judged alerts that were true.", precise)
+    yield gauge("aiops_feedback_widened_thresholds", "Thresholds that are wider because of feedback.", len(wider))
 
 
 def signal_families(rows: Iterable[tuple[SeriesKey, float]]) -> Iterator[Family]:

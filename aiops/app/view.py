@@ -10,7 +10,7 @@ from aiops.incidents.alert import Alert, Incident
 from aiops.incidents.slo import Budget
 from aiops.kit.settings import format_duration
 from aiops.notify.base import ReceiverStatus
-from aiops.notify.notice import Letterhead, notice_of, rfc3339
+from aiops.notify.notice import Letterhead, fingerprint, notice_of, rfc3339
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.normalise import unit_of
 from aiops.signals.types import Entity, SeriesKey, SourceStatus
@@ -60,6 +60,7 @@ def alert_record(alert: Alert, head: Letterhead) -> Record:
     """One alert with the labels and annotations that receivers see."""
     notice = notice_of(alert, head)
     return {
+        "fingerprint": fingerprint(notice.labels),
         "labels": dict(notice.labels),
         "annotations": dict(notice.annotations),
         "state": str(alert.state),

@@ -32,6 +32,7 @@ from aiops.detect.base import (
 from aiops.detect.columns import ColumnState
 from aiops.detect.fitting import Fitted
 from aiops.detect.iforest import IForest
+from aiops.detect.leniency import Leniency
 from aiops.detect.liveness import Liveness
 from aiops.detect.peers import Peers
 from aiops.detect.policy import AnomalyPolicy, Compiler, PolicyColumns, Watch, not_critical
@@ -125,6 +126,7 @@ class Bank:
             self._detectors = tuple(build(settings, self._policy) for build in {**plugins, **DETECTORS}.values())
         self._state = ColumnState(outside=0.0)
         self._settling = Settling(settings.minimum_samples)
+        self._leniency = Leniency([watch.rule for watch in self._watch])
         self._scores: BankScores | None = None
 
     def step(
@@ -150,7 +152,7 @@ class Bank:
         watched
             Alerts that are not inactive; those without data now come back in ``unknown``.
         guidance
-            Whose learning pauses, and who changed on purpose.
+            Whose learning pauses, who changed on purpose, and whose thresholds are wider.
         """
         self._state.follow(window)
         columns = self._policy.columns(window)
@@ -158,6 +160,7 @@ class Bank:
         each = [detector.score(window) for detector in self._detectors]
         judges = [s for one, s in zip(self._detectors, each, strict=True) if one.name not in ADVISORS]
         ensemble = combine(judges, len(window.keys))
+        ensemble = self._leniency.applied(ensemble, window, columns.watch, guidance.wider)
         ensemble = replace(ensemble, score=np.where(settling, np.float32(np.nan), ensemble.score))
         votes = {detector.name: scores.score for detector, scores in zip(self._detectors, each, strict=True)}
         learning = np.isfinite(window.values[-1]) & np.isnan(ensemble.score) & bool(each)
@@ -235,12 +238,16 @@ class Bank:
                         name: float(vote[column]) for name, vote in scores.votes.items() if np.isfinite(vote[column])
                     },
                     runbook=watch.runbook,
+                    wider=self._leniency.divisor(int(column)),
                 ),
             )
 
     def _explained(self, column: int, scores: BankScores) -> str:
+        wider = self._leniency.divisor(column)
+        feedback = f"; the threshold is {wider:.3g} times as wide by feedback" if wider > 1.0 else ""
         alarmed = (one for one in self._detectors if scores.votes[one.name][column] >= 1)
-        return "".join(f"; {text}" for one in alarmed if isinstance(one, Explains) and (text := one.explain(column)))
+        texts = (one.explain(column) for one in alarmed if isinstance(one, Explains))
+        return feedback + "".join(f"; {text}" for text in texts if text)
 
     def _frozen(self, columns: PolicyColumns, alerts: Collection[AlertKey], guidance: Guidance) -> NDArray[np.bool_]:
         """Columns of which nothing may be learnt now, bool [capacity]."""

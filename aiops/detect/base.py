@@ -12,7 +12,10 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from aiops.signals.types import Entity, SeriesKey
+from aiops.signals.types import Entity, EntityKind, Labels, SeriesKey
+
+_PASSING = frozenset({"instance", "pod", "pod_name", "container", "replica", "engine"})
+"""Labels that name one process: the next rollout brings others, and what was said shall outlast it."""
 
 
 class Severity(StrEnum):
@@ -28,6 +31,28 @@ class AlertKey(NamedTuple):
 
     rule: str
     series: SeriesKey
+
+
+class Scope(NamedTuple):
+    """What a judgement of people is about: a rule on one statistic of alike entities."""
+
+    rule: str
+    signal: str
+    stat: str
+    kind: EntityKind
+    labels: Labels
+
+    def __str__(self) -> str:
+        signal = f"{self.signal}:{self.stat}" if self.stat else self.signal
+        inside = ",".join(f'{name}="{value}"' for name, value in self.labels)
+        return f"{self.rule} ({signal}) of {self.kind}{{{inside}}}"
+
+
+def scope_of(key: AlertKey) -> Scope:
+    """Scope of an alert: its entity without the labels of one process, unless it has no others."""
+    entity, signal, stat = key.series
+    lasting = tuple(pair for pair in entity.labels if pair[0] not in _PASSING)
+    return Scope(key.rule, signal, stat, entity.kind, lasting or entity.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +168,7 @@ class Verdict:
 
     ``score`` ≥ 1. ``expected``, ``lower`` and ``upper`` are NaN for deterministic rules.
     ``summary`` has no changing number (it is the alert's one-line title); ``reason`` carries the numbers.
+    ``wider`` is by how much people's feedback widened the threshold.
     """
 
     rule: str
@@ -156,11 +182,17 @@ class Verdict:
     upper: float = float("nan")
     votes: Mapping[str, float] = field(default_factory=dict)
     runbook: str = ""
+    wider: float = 1.0
+
+    @property
+    def raw_score(self) -> float:
+        """The score that it would be without widened thresholds."""
+        return self.score * self.wider
 
 
 @dataclass(frozen=True, slots=True)
 class Guidance:
-    """What people and calendars say about learning in one tick; the bank follows it to the letter.
+    """What people and calendars say about one tick; the bank follows it to the letter.
 
     Attributes
     ----------
@@ -170,10 +202,14 @@ class Guidance:
         What these entities show from now on is normal (a deploy): they are not judged by statistics until
         ``minimum_samples`` points are known, then those points are their level. Name an entity once, not in every
         tick.
+    wider
+        By how much the thresholds of statistical rules are wider (:class:`aiops.detect.leniency.Leniency`); the same
+        object while nothing changes.
     """
 
     frozen: Set[Entity] = frozenset()
     changed: Set[Entity] = frozenset()
+    wider: Mapping[Scope, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

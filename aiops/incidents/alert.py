@@ -62,6 +62,8 @@ class Alert:
     waited_seconds
         While pending or active: how long nothing was heard. While resolved: how long ago that was. Clock jumps
         are left out.
+    peak_score
+        Highest score of this occurrence, as it would be without widened thresholds.
     """
 
     key: AlertKey
@@ -74,6 +76,7 @@ class Alert:
     judged: int = 0
     incident: str = ""
     waited_seconds: float = 0.0
+    peak_score: float = 1.0
 
     @property
     def severity(self) -> Severity:

@@ -107,7 +107,7 @@ class Machine:
         return self._clear(alert, now)
 
     def _first_breach(self, key: AlertKey, verdict: Verdict, now: float) -> tuple[Alert, Reason | None]:
-        alert = Alert(key, AlertState.PENDING, started_at=now, updated_at=now, verdict=verdict, history=1, judged=1)
+        alert = Alert(key, AlertState.PENDING, now, now, verdict, history=1, judged=1, peak_score=verdict.raw_score)
         return self._fire_or_wait(alert, Reason(ReasonKind.BREACH_SEEN, self._breaches_in(alert)[1]), now)
 
     def _breach(self, alert: Alert, verdict: Verdict, now: float) -> tuple[Alert, Reason | None]:
@@ -121,9 +121,9 @@ class Machine:
             verdict = replace(verdict, severity=alert.severity)
             reason = Reason(ReasonKind.BREACH_AGAIN, "out of bounds again before there were enough clear points")
             again = alert.state is AlertState.RESOLVING
-            moved = replace(_judged(alert, 1, now), state=AlertState.FIRING, verdict=verdict)
+            moved = replace(_breached(alert, verdict, now), state=AlertState.FIRING)
             return moved, reason if again else None
-        return self._fire_or_wait(replace(_judged(alert, 1, now), verdict=verdict), None, now)
+        return self._fire_or_wait(_breached(alert, verdict, now), None, now)
 
     def _fire_or_wait(self, alert: Alert, otherwise: Reason | None, now: float) -> tuple[Alert, Reason | None]:
         """Decide about a pending alert whose newest point is a breach."""
@@ -200,6 +200,11 @@ def _judged(alert: Alert, breach: int, now: float) -> Alert:
     history = (alert.history << 1 | breach) & _ALL_HISTORY
     judged = min(alert.judged + 1, _HISTORY_POINTS)
     return replace(alert, history=history, judged=judged, updated_at=now, waited_seconds=0.0)
+
+
+def _breached(alert: Alert, verdict: Verdict, now: float) -> Alert:
+    peak = max(alert.peak_score, verdict.raw_score)
+    return replace(_judged(alert, 1, now), verdict=verdict, peak_score=peak)
 
 
 def _resolved(alert: Alert, now: float) -> Alert:

@@ -36,6 +36,8 @@ class Dispatcher:
     ----------
     external_url
         Base URL under which people reach this daemon; ``""`` = no links.
+    link_key
+        Signs links for feedback; empty = there are none.
     alertmanagers
         Receivers of alerts; told again and again.
     webhooks
@@ -47,6 +49,7 @@ class Dispatcher:
         settings: NotifySettings,
         *,
         external_url: str = "",
+        link_key: bytes = b"",
         alertmanagers: Sequence[Notifier[Notice]] = (),
         webhooks: Sequence[Notifier[IncidentNotice]] = (),
         clock: Clock = SYSTEM_CLOCK,
@@ -54,7 +57,7 @@ class Dispatcher:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._head = letterhead_of(settings, external_url)
+        self._head = letterhead_of(settings, external_url, link_key)
         self._told: dict[AlertKey, Alert] = {}
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, protects nothing
         self._alert_lanes = [self._lane(each, lambda notice: notice.labels) for each in alertmanagers]
@@ -143,11 +146,11 @@ class Dispatcher:
                     await asyncio.sleep(0)
 
 
-def letterhead_of(settings: NotifySettings, external_url: str) -> Letterhead:
+def letterhead_of(settings: NotifySettings, external_url: str, link_key: bytes = b"") -> Letterhead:
     """What stands on every notice; without another place for runbooks, the daemon serves them itself."""
     labels = tuple(sorted(settings.external_labels.items()))
     runbooks = settings.runbook_url or (f"{external_url.rstrip('/')}/runbooks" if external_url else "")
-    return Letterhead(labels, external_url, runbooks)
+    return Letterhead(labels, external_url, runbooks, link_key)
 
 
 def dispatcher_of(
@@ -156,6 +159,7 @@ def dispatcher_of(
     *,
     interval_seconds: float,
     external_url: str = "",
+    link_key: bytes = b"",
     clock: Clock = SYSTEM_CLOCK,
 ) -> Dispatcher:
     """Build the dispatcher that the settings describe.
@@ -168,11 +172,14 @@ def dispatcher_of(
         Time between two ticks.
     external_url
         Base URL under which people reach this daemon; ``""`` = no links.
+    link_key
+        Signs links for feedback; empty = there are none.
     """
     valid_seconds = RESENDS_VALID * max(settings.resend_delay, interval_seconds)
     return Dispatcher(
         settings,
         external_url=external_url,
+        link_key=link_key,
         alertmanagers=[
             Alertmanager(each, HttpClient(each.client, session), valid_seconds=valid_seconds, clock=clock)
             for each in settings.alertmanagers

@@ -7,24 +7,31 @@ changes stands in a label, and the severity is the one with which the alert fire
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from aiops.detect.base import AlertKey
 from aiops.incidents.alert import Alert, Incident
+from aiops.kit.tokens import signed
 from aiops.signals.types import Labels
 
+LINK_LASTS_SECONDS = 14 * 86_400.0
+"""How long a link for feedback holds: a holiday."""
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _FNV_OFFSET, _FNV_PRIME, _SEPARATOR = 0xCBF29CE484222325, 0x100000001B3, b"\xff"
 
 
 @dataclass(frozen=True, slots=True)
 class Letterhead:
-    """What stands on every notice: labels of this installation, and where its links lead (``""`` = no link)."""
+    """What stands on every notice: labels of this installation, and where its links lead (``""`` = no link).
+
+    ``link_key`` signs links through which people say what an alert was; empty: there are none.
+    """
 
     external_labels: Labels = ()
     external_url: str = ""
     runbook_url: str = ""
+    link_key: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +91,26 @@ def notice_of(alert: Alert, head: Letterhead) -> Notice:
         if head.runbook_url and verdict.runbook
         else "",
     }
+    identity = tuple(sorted((name, value) for name, value in labels.items() if value))
+    annotations["feedback_url"] = feedback_url(alert, fingerprint(identity), head)
     return Notice(
-        labels=tuple(sorted((name, value) for name, value in labels.items() if value)),
+        labels=identity,
         annotations=tuple((name, _sayable(value)) for name, value in annotations.items() if value),
         starts_at=alert.started_at,
         ends_at=None if alert.active else alert.ended_at,
         generator_url=_link(head, alert.incident),
     )
+
+
+def feedback_url(alert: Alert, name: str, head: Letterhead) -> str:
+    """Where a person can say once what this occurrence of an alert was; equal at every call, so it is no news.
+
+    The payload is fingerprint, incident, start and end of validity, in UTC seconds.
+    """
+    if not (head.external_url and head.link_key and alert.incident):
+        return ""
+    payload = f"{name} {alert.incident} {alert.started_at:.3f} {alert.started_at + LINK_LASTS_SECONDS:.0f}"
+    return f"{head.external_url.rstrip('/')}/feedback/{signed(head.link_key, payload)}"
 
 
 def incident_notice_of(incident: Incident, alerts: Mapping[AlertKey, Alert], head: Letterhead) -> IncidentNotice:
@@ -121,7 +141,7 @@ def fingerprint(labels: Labels) -> str:
     """Name that Alertmanager gives an alert with these (sorted) labels: FNV-1a, 64 bits, 16 hex digits."""
     total = _FNV_OFFSET
     for name, value in labels:
-        for byte in name.encode() + _SEPARATOR + value.encode() + _SEPARATOR:
+        for byte in name.encode("utf-8", "replace") + _SEPARATOR + value.encode("utf-8", "replace") + _SEPARATOR:
             total = (total ^ byte) * _FNV_PRIME & 0xFFFFFFFFFFFFFFFF
     return f"{total:016x}"
 

@@ -1,4 +1,5 @@
-"""The SQLite file of what was decided: alerts as they stand, and transitions, incidents and marks as they happened.
+"""The SQLite file of what was decided: alerts as they stand, and transitions, incidents, marks and opinions as
+they happened.
 
 One writer (the thread of :mod:`aiops.store.journal`), any number of readers (:mod:`aiops.store.view`). Each call of
 :meth:`Archive.write` is one transaction, so after a kill the file holds a prefix of what was written.
@@ -35,6 +36,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             detail TEXT, record TEXT NOT NULL)""",
         "CREATE INDEX marks_at ON marks (at)",
     ),
+    (
+        """CREATE TABLE opinions (
+            id TEXT PRIMARY KEY, at REAL, rule TEXT, judgement TEXT, incident TEXT, undone_at REAL,
+            record TEXT NOT NULL)""",
+        "CREATE INDEX transitions_incident ON transitions (incident)",
+    ),
 )
 """Statements that lead from version n to n + 1; released ones never change. ``record`` is the truth, the other columns
 are there to search by."""
@@ -48,7 +55,7 @@ _OLDEST_TENTH = (
         SELECT id FROM incidents WHERE ended_at > 0 ORDER BY ended_at
         LIMIT (SELECT 1 + count(*) / 10 FROM incidents))""",
 )
-_TABLES = ("meta", "alerts", "transitions", "incidents", "marks")
+_TABLES = ("meta", "alerts", "transitions", "incidents", "marks", "opinions")
 _COMPANIONS = ("-wal", "-shm")
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR}
 _TROUBLE = {
@@ -139,6 +146,7 @@ class Archive:
             (
                 ("DELETE FROM transitions WHERE at < ?", (before,)),
                 ("DELETE FROM marks WHERE at < ?", (before,)),
+                ("DELETE FROM opinions WHERE at < ?", (before,)),
                 ("DELETE FROM incidents WHERE ended_at > 0 AND ended_at < ?", (before,)),
             )
         )
@@ -205,7 +213,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     if answer != "ok":
         raise Damaged(str(answer))
     for table in _TABLES:
-        connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall()  # noqa: S608 - one of our five names
+        connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall()  # noqa: S608 - one of our own names
 
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:

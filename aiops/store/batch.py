@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from aiops.detect.base import AlertKey
 from aiops.incidents.alert import Alert, AlertState, Incident, Transition
+from aiops.incidents.feedback import Opinion
 from aiops.signals.types import Mark
 from aiops.store.codec import Codec
 
@@ -16,6 +17,7 @@ ALERT_KEYS = Codec(AlertKey)
 TRANSITIONS = Codec(Transition)
 INCIDENTS = Codec(Incident)
 MARKS = Codec(Mark)
+OPINIONS = Codec(Opinion)
 
 Statement = tuple[str, tuple[str | float, ...]]
 """SQL and its parameters."""
@@ -32,9 +34,11 @@ class Batch:
     incidents: tuple[Incident, ...] = ()
     marks: tuple[Mark, ...] = ()
     alerts: tuple[Alert, ...] | None = None
+    opinions: tuple[Opinion, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.transitions) + len(self.incidents) + len(self.marks) + len(self.alerts or ())
+        each = (self.transitions, self.incidents, self.marks, self.alerts or (), self.opinions)
+        return sum(map(len, each))
 
     def statements(self) -> list[Statement]:
         """SQL of the batch.
@@ -55,6 +59,7 @@ class Batch:
             yield from map(_put_alert, self.alerts)
         yield from map(_put_incident, self.incidents)
         yield from map(_insert_mark, self.marks)
+        yield from map(_put_opinion, self.opinions)
 
 
 def _put_alert(alert: Alert) -> Statement:
@@ -108,4 +113,16 @@ def _insert_mark(mark: Mark) -> Statement:
         mark.entity.kind.value,
         mark.detail,
         MARKS.dump(mark),
+    )
+
+
+def _put_opinion(opinion: Opinion) -> Statement:
+    return "INSERT OR REPLACE INTO opinions VALUES (?, ?, ?, ?, ?, ?, ?)", (
+        opinion.id,
+        opinion.at,
+        opinion.key.rule,
+        opinion.judgement.value,
+        opinion.incident,
+        opinion.undone_at,
+        OPINIONS.dump(opinion),
     )

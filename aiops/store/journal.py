@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiops.incidents.alert import Alert, Incident, Transition
+from aiops.incidents.feedback import Opinion
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.retry import backoff_seconds
 from aiops.signals.types import Mark
@@ -114,6 +115,7 @@ class Journal:
         incidents: Iterable[Incident] = (),
         marks: Iterable[Mark] = (),
         alerts: Iterable[Alert] | None = None,
+        opinions: Iterable[Opinion] = (),
     ) -> None:
         """Queue records that belong together; never blocks, never raises for the disk's sake.
 
@@ -121,12 +123,13 @@ class Journal:
         ----------
         transitions
             Appended; the alert of each becomes the current one of its key, or leaves if it is inactive.
-        incidents
+        incidents, opinions
             Replace earlier versions of themselves.
         alerts
             The complete set of alerts that are not inactive, or None to leave it as it is.
         """
-        batch = Batch(tuple(transitions), tuple(incidents), tuple(marks), None if alerts is None else tuple(alerts))
+        standing = None if alerts is None else tuple(alerts)
+        batch = Batch(tuple(transitions), tuple(incidents), tuple(marks), standing, tuple(opinions))
         if not batch and batch.alerts is None:
             return
         with self._changed:

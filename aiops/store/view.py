@@ -11,8 +11,9 @@ from contextlib import closing
 from pathlib import Path
 
 from aiops.incidents.alert import Alert, Incident, Transition
+from aiops.incidents.feedback import Opinion
 from aiops.signals.types import Mark
-from aiops.store.batch import ALERTS, INCIDENTS, MARKS, TRANSITIONS
+from aiops.store.batch import ALERTS, INCIDENTS, MARKS, OPINIONS, TRANSITIONS
 from aiops.store.codec import Codec, Record
 
 _LOG = logging.getLogger(__name__)
@@ -47,11 +48,19 @@ class ArchiveView:
         """Newest transitions, newest first."""
         return self._records(TRANSITIONS, "SELECT record FROM transitions ORDER BY seq DESC LIMIT ?", limit)
 
+    def transitions_of(self, incident: str) -> list[Transition]:
+        """Every transition of the alerts of an incident, oldest first."""
+        return self._records(TRANSITIONS, "SELECT record FROM transitions WHERE incident = ? ORDER BY seq", incident)
+
+    def load_opinions(self, limit: int) -> list[Opinion]:
+        """Newest opinions of people, newest first, undone ones too."""
+        return self._records(OPINIONS, "SELECT record FROM opinions ORDER BY at DESC, id LIMIT ?", limit)
+
     def recent_marks(self, limit: int, since: float = 0.0) -> list[Mark]:
         """Newest marks that are not older than ``since`` (UTC seconds), newest first."""
         return self._records(MARKS, "SELECT record FROM marks WHERE at >= ? ORDER BY seq DESC LIMIT ?", since, limit)
 
-    def _records(self, codec: Codec[Record], sql: str, *values: float) -> list[Record]:
+    def _records(self, codec: Codec[Record], sql: str, *values: float | str) -> list[Record]:
         self.problem = ""
         try:
             texts = self._texts(sql, values)
@@ -68,7 +77,7 @@ class ArchiveView:
                 self._report(f"a record in the archive {self._path} is not readable: {error}")
         return records
 
-    def _texts(self, sql: str, values: tuple[float, ...]) -> list[str]:
+    def _texts(self, sql: str, values: tuple[float | str, ...]) -> list[str]:
         self._path.stat()
         # Not mode=ro: that cannot recover the log of a killed writer. query_only keeps it honest.
         location = f"{self._path.absolute().as_uri()}?mode=rw"

@@ -34,6 +34,7 @@ from aiops.kit.http_settings import secret_text
 from aiops.kit.retry import Temporary
 from aiops.web.settings import Role as RoleName
 from aiops.web.settings import TokenSettings, WebSettings, split_address
+from aiops.web.source import Refused
 from aiops.web.web_config import RateLimit, WebConfig
 
 _AUDIT = logging.getLogger("aiops.audit")
@@ -162,7 +163,7 @@ class Access:
         """Refuse what a page of another origin made a browser send; programs send no such header."""
         origin = request.headers.get(hdrs.ORIGIN)
         site = request.headers.get("Sec-Fetch-Site", "same-origin")
-        ours = {request.host, urlsplit(self._settings.external_url).netloc}
+        ours = {request.host, urlsplit(self._settings.external_url).netloc} - {""}
         if site not in ("same-origin", "none") or (origin is not None and urlsplit(origin).netloc not in ours):
             raise web.HTTPForbidden(reason="Requests from pages of another origin are refused")
 
@@ -236,7 +237,7 @@ async def _audited(request: web.Request, handler: Handler, name: str) -> web.Str
     try:
         response = await handler(request)
         status = response.status
-    except web.HTTPException as error:
+    except (web.HTTPException, Refused) as error:
         status = error.status
         raise
     finally:

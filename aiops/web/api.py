@@ -6,7 +6,7 @@ from math import isfinite
 
 from aiohttp import web
 
-from aiops.web.source import Record, Source
+from aiops.web.source import Record, Refused, Source
 
 SOURCE: web.AppKey[Source] = web.AppKey("source", Source)
 
@@ -32,6 +32,17 @@ def failure(status: int, kind: str, message: str) -> web.Response:
     """Answer with ``{"status": "error", "errorType": …, "error": …}``."""
     body = json.dumps({"status": "error", "errorType": kind, "error": message}, ensure_ascii=False)
     return web.Response(status=status, text=body, content_type="application/json")
+
+
+async def json_object(request: web.Request) -> dict[str, object]:
+    """Body of a request as a JSON object; raises :class:`Refused` when it is none."""
+    try:
+        body = json.loads(await request.read())
+    except (ValueError, RecursionError):
+        raise Refused(400, "the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise Refused(400, f"the body is a JSON {type(body).__name__}; expected an object")
+    return body
 
 
 def _listing(name: str, get: Callable[[Source], object]) -> Callable[[web.Request], object]:

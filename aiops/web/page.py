@@ -63,14 +63,24 @@ def _count(value: object) -> int:
     return len(value) if isinstance(value, Sequence) else 0
 
 
-def _frame(title: str, body: str, *, up: str = "", refresh: bool = False) -> str:
-    """A whole page; ``up`` leads from here to the root."""
+def frame(title: str, body: str, *, up: str = "", refresh: bool = False) -> str:
+    """Return a whole page; ``up`` leads from here to the root."""
     again = '<meta http-equiv="refresh" content="5">' if refresh else ""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">{again}'
         f'<link rel="stylesheet" href="{up}static/style.css"></head><body>{body}</body></html>'
     )
+
+
+def _links(links: object) -> str:
+    """Where to say what each alert was."""
+    items = "".join(
+        f'<li><a href="{escape(str(link["url"]))}">{escape(str(link["alert"]))}</a></li>'
+        for link in (links if isinstance(links, Sequence) else ())
+        if str(link["url"]).startswith(("http://", "https://"))
+    )
+    return f"<h2>Was it right?</h2><ul>{items}</ul>" if items else ""
 
 
 def incident_page(incident: Record) -> str:
@@ -90,8 +100,9 @@ def incident_page(incident: Record) -> str:
         f"{f'over at {escape(str(ended))}' if ended else 'open'}</p>"
         f"{_summary(incident)}"
         f"{_table(('state', 'alert', 'series', 'why'), rows, 'Its alerts are forgotten.')}"
+        f"{_links(incident.get('feedback'))}"
     )
-    return _frame("aiops incident", body, up="../")
+    return frame("aiops incident", body, up="../")
 
 
 def _summary(incident: Record) -> str:
@@ -149,4 +160,4 @@ def status_page(source: Source) -> str:
         f"<h2>Targets</h2>{_table(('health', 'source', 'engine', 'seconds', 'last error'), targets, 'No target yet.')}"
         f"<footer>aiops {version}</footer>"
     )
-    return _frame("aiops", body, refresh=True)
+    return frame("aiops", body, refresh=True)

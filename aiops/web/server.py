@@ -10,11 +10,11 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
-from aiops.web import api, page
+from aiops.web import api, feedback, page
 from aiops.web.access import Access, is_loopback
 from aiops.web.metrics import MetricsPage
 from aiops.web.settings import WebSettings, split_address
-from aiops.web.source import ReloadFailed, Source
+from aiops.web.source import Refused, ReloadFailed, Source
 from aiops.web.web_config import WebConfig, WebFile
 
 _LOG = logging.getLogger("aiops.web")
@@ -27,7 +27,16 @@ _SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-_KINDS = {401: "unauthorized", 403: "forbidden", 404: "not_found", 421: "forbidden", 429: "too_many_requests"}
+_KINDS = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    421: "forbidden",
+    429: "too_many_requests",
+    503: "unavailable",
+}
+SIGNED = (feedback.LINKS,)
+"""Paths below which a request carries its own proof."""
 _KEPT = ("Allow", "Retry-After", "WWW-Authenticate")
 _HEADERS: web.AppKey[dict[str, str]] = web.AppKey("headers", dict)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -44,10 +53,13 @@ async def _answer_safely(request: web.Request, handler: _Handler) -> web.StreamR
             raise
         response = api.failure(error.status, _KINDS.get(error.status, "bad_data"), error.reason)
         response.headers.update({k: v for k, v in error.headers.items() if k in _KEPT})
+    except Refused as error:
+        response = api.failure(error.status, _KINDS.get(error.status, "bad_data"), str(error))
     except Exception:  # noqa: BLE001 - supervision point: a bug in one answer must not end the connection
         _LOG.exception("request failed", extra={"path": request.path})
         response = api.failure(500, "internal", "the server failed to answer; its log says why")
-    response.headers.update(request.app[_HEADERS])
+    for name, value in request.app[_HEADERS].items():
+        response.headers.setdefault(name, value)
     return response
 
 
@@ -103,7 +115,7 @@ async def _style(_: web.Request) -> web.Response:
 
 def build(source: Source, settings: WebSettings, access: Access | None = None) -> web.Application:
     """Return the application; it listens to nobody until :meth:`Server.start`."""
-    access = access or Access(settings, WebConfig(), clock=SYSTEM_CLOCK)
+    access = access or Access(settings, WebConfig(), clock=SYSTEM_CLOCK, signed=SIGNED)
     app = web.Application(middlewares=[_answer_safely, _checked(access)], client_max_size=64 * 1024)
     app[api.SOURCE] = source
     app[_METRICS] = MetricsPage(source.families)
@@ -121,6 +133,7 @@ def build(source: Source, settings: WebSettings, access: Access | None = None) -
             web.post("/-/reload", reload),
             web.put("/-/reload", reload),
             *api.routes(),
+            *feedback.routes(),
         ]
     )
     return app
@@ -153,7 +166,7 @@ class Server:
     ) -> None:
         self._settings = settings
         self._file = file or WebFile(WebConfig())
-        self._access = Access(settings, self._file.config, clock=clock)
+        self._access = Access(settings, self._file.config, clock=clock, signed=SIGNED)
         self._app = build(source, settings, self._access)
         self._runner = web.AppRunner(self._app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
         self._context = self._file.context()

@@ -1,7 +1,7 @@
 """What the web room needs to know; the daemon provides it. All answers are plain JSON-able records."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from aiops.signals.telemetry import Family
 
@@ -10,6 +10,31 @@ Record = Mapping[str, object]
 
 class ReloadFailed(Exception):
     """The new configuration was refused; the old one stays."""
+
+
+class Refused(Exception):
+    """A request cannot be met.
+
+    Parameters
+    ----------
+    status
+        HTTP status, 4xx or 503.
+    message
+        What was wrong, and what was expected.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Saying(NamedTuple):
+    """What somebody says about an alert: ``true``, ``false`` or ``expected``, perhaps why, and by which door."""
+
+    judgement: str
+    cause: str = ""
+    note: str = ""
+    by: str = ""
 
 
 class Source(Protocol):
@@ -57,6 +82,26 @@ class Source(Protocol):
 
     def recommendation(self, pool: str) -> tuple[Record | None, str]:
         """Advice on one pool (None: no such pool), and why its number must not be used; empty when it may."""
+        ...
+
+    def opinions(self) -> Record:
+        """What people said, newest first, what followed from it, and how precise each detector is."""
+        ...
+
+    async def say(self, alert: str, incident: str, saying: Saying) -> Sequence[Record]:
+        """Keep an opinion on an alert (by fingerprint) or on every alert of an incident; raise :class:`Refused`."""
+        ...
+
+    def undo(self, name: str) -> Record:
+        """Take one opinion back; raise :class:`Refused`."""
+        ...
+
+    def asked(self, token: str) -> Record:
+        """Which alert a signed link is about; raise :class:`Refused` when it is forged, used or too old."""
+        ...
+
+    async def say_by_link(self, token: str, saying: Saying) -> Record:
+        """Use a signed link up; raise :class:`Refused`."""
         ...
 
     def status(self) -> Record:

@@ -48,7 +48,7 @@ def asked(
     async def write(_: web.Request) -> web.Response:
         return web.Response(text="written")
 
-    app.router.add_post("/api/v1/feedback", write)
+    app.router.add_post("/api/v1/written", write)
     app.router.add_get("/signed/x", write)
     app.router.add_post("/signed/x", write)
     return TestClient(TestServer(app))
@@ -65,7 +65,7 @@ def basic(user: str, password: str) -> dict[str, str]:
 async def test_loopback_without_credentials_is_one_s_own_terminal() -> None:
     async with asked({"enable_lifecycle": True}) as client:
         assert (await client.get("/api/v1/alerts")).status == 200
-        assert (await client.post("/api/v1/feedback")).status == 200
+        assert (await client.post("/api/v1/written")).status == 200
         assert (await client.post("/-/reload")).status == 200
 
 
@@ -78,13 +78,13 @@ async def test_beyond_loopback_only_metrics_and_health_are_open() -> None:
         answer = await client.get("/api/v1/alerts")
         assert (await answer.json())["errorType"] == "forbidden"
         assert (await client.post("/-/reload")).status == 403
-        assert (await client.post("/api/v1/feedback")).status == 403
+        assert (await client.post("/api/v1/written")).status == 403
 
 
 async def test_anonymous_read_opens_reading_and_nothing_else() -> None:
     async with asked({**BEYOND, "anonymous_read": True, "enable_lifecycle": True}) as client:
         assert (await client.get("/api/v1/alerts")).status == 200
-        assert (await client.post("/api/v1/feedback")).status == 403
+        assert (await client.post("/api/v1/written")).status == 403
         assert (await client.post("/-/reload")).status == 403
 
 
@@ -101,7 +101,7 @@ async def test_anonymous_read_opens_reading_and_nothing_else() -> None:
 async def test_a_token_may_what_its_role_may(token: str, read: int, feedback: int, reload: int) -> None:
     async with asked({"tokens": TOKENS, "enable_lifecycle": True}) as client:
         assert (await client.get("/api/v1/alerts", headers=bearer(token))).status == read
-        assert (await client.post("/api/v1/feedback", headers=bearer(token))).status == feedback
+        assert (await client.post("/api/v1/written", headers=bearer(token))).status == feedback
         assert (await client.post("/-/reload", headers=bearer(token))).status == reload
 
 
@@ -200,7 +200,7 @@ async def test_a_page_of_another_origin_changes_nothing() -> None:
             ({"Sec-Fetch-Site": "same-site"}, 403),
             ({}, 200),
         ):
-            assert (await client.post("/api/v1/feedback", headers=headers)).status == status, headers
+            assert (await client.post("/api/v1/written", headers=headers)).status == status, headers
 
 
 async def test_a_name_that_may_be_anybody_s_is_refused_on_loopback() -> None:
@@ -229,11 +229,11 @@ async def test_changes_are_written_to_the_audit_log(caplog: pytest.LogCaptureFix
     caplog.set_level("INFO", "aiops.audit")
     async with asked({"tokens": TOKENS}) as client:
         await client.get("/metrics", headers=bearer("admin-token-0123456789"))
-        await client.post("/api/v1/feedback", headers=bearer("feedback-token-012345"))
+        await client.post("/api/v1/written", headers=bearer("feedback-token-012345"))
         await client.post("/api/v1/nothing", headers=bearer("admin-token-0123456789"))
     told = [(r.who, r.method, r.path, r.status) for r in caplog.records if r.name == "aiops.audit"]  # type: ignore[attr-defined]
     assert told == [
-        ("alertmanager", "POST", "/api/v1/feedback", 200),
+        ("alertmanager", "POST", "/api/v1/written", 200),
         ("ops", "POST", "/api/v1/nothing", 404),
     ]
     assert "token-0" not in caplog.text

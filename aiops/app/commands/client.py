@@ -141,8 +141,8 @@ def authorization() -> dict[str, str]:
         raise CommandFailedError(f"AIOPS_TOKEN_FILE: {file}: {reason}") from None
 
 
-def fetch(base: str, path: str, timeout_seconds: float) -> tuple[int, bytes]:
-    """GET from the daemon.
+def fetch(base: str, path: str, timeout_seconds: float, *, sent: Record | None = None) -> tuple[int, bytes]:
+    """GET from the daemon, or POST a body as JSON.
 
     Returns
     -------
@@ -154,7 +154,9 @@ def fetch(base: str, path: str, timeout_seconds: float) -> tuple[int, bytes]:
         Nobody answers, or with too much.
     """
     headers = {"Accept": "application/json, text/plain", **authorization()}
-    request = urllib.request.Request(base + path, headers=headers)  # noqa: S310 - base_url() checked the scheme
+    headers |= {"Content-Type": "application/json"} if sent is not None else {}
+    data = None if sent is None else json.dumps(sent).encode()
+    request = urllib.request.Request(base + path, data, headers)  # noqa: S310 - base_url() checked the scheme
     try:
         with _DIRECT.open(request, timeout=timeout_seconds) as answer:
             status, body = answer.status, answer.read(LARGEST_ANSWER_BYTES + 1)
@@ -171,12 +173,13 @@ def fetch(base: str, path: str, timeout_seconds: float) -> tuple[int, bytes]:
     return status, body
 
 
-def records(args: Namespace, name: str, key: str) -> list[Record]:
-    """The list under ``key`` of one API answer; an item that is no mapping is left out."""
+def records(args: Namespace, name: str, key: str, *, body: Record | None = None) -> list[Record]:
+    """The list under ``key`` of one API answer, to a POST when there is a body; an item that is no mapping is left
+    out."""
     base = base_url(args)
-    status, body = fetch(base, f"/api/v1/{name}", args.timeout)
+    status, answer = fetch(base, f"/api/v1/{name}", args.timeout, sent=body)
     try:
-        envelope = json.loads(body)
+        envelope = json.loads(answer)
     except ValueError:
         envelope = None
     if not isinstance(envelope, dict) or "status" not in envelope:
