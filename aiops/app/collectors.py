@@ -1,7 +1,6 @@
 """The running collectors: one supervised loop each, what they brought since the last tick, how they are."""
 
 import logging
-import socket
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from aiops.collect.scrape import Scraper
 from aiops.collect.settings import JobSettings, ScrapeSettings, TargetSettings
 from aiops.collect.targets import Found, Target, reconcile
 from aiops.kit.clock import Clock
+from aiops.kit.host import node_name
 from aiops.kit.http import open_session
 from aiops.kit.log import OnChange
 from aiops.kit.reach import Reach
@@ -72,8 +72,7 @@ class Collectors:
     async def start(self, scrape: ScrapeSettings, nvml: NvmlSettings, model: NvidiaModel, folder: Path) -> None:
         """Begin to discover and to read. The first look at the targets is done before this returns."""
         if nvml.enabled is not Enabled.OFF:
-            node = socket.gethostname()
-            self._add(NvmlCollector(nvml, model, node=node, clock=self._clock), offset_seconds=0.0)
+            self._add(NvmlCollector(nvml, model, node=node_name(), clock=self._clock), offset_seconds=0.0)
         await self.configure(scrape, folder)
         self._supervisor.spawn("discovery", lambda: every(_LOOK_SECONDS, self._look, clock=self._clock))
 

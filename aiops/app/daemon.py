@@ -30,6 +30,7 @@ from aiops.incidents.machine import Machine
 from aiops.incidents.slo import Ledger
 from aiops.kit import log
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
+from aiops.kit.host import tell_manager, watchdog_seconds
 from aiops.kit.http import open_session
 from aiops.kit.memory import give_back, limit_heaps
 from aiops.kit.tasks import Beat, Supervisor, Work, every
@@ -137,6 +138,9 @@ class Daemon:
             self._every("fits", self.config.detect.fit.interval, self.fits.round)
         if self.config.web.config_file is not None:
             self._every("web config", _WEB_FILE_SECONDS, self._follow_web_file)
+        if watchdog := watchdog_seconds():
+            self._every("watchdog", watchdog / 3, self._tell_watchdog)
+        tell_manager("READY=1")
         _LOG.info("started", extra={"version": __version__, "url": self.server.base_url})
 
     def _every(self, name: str, seconds: float, work: Work, beat: Beat | None = None) -> None:
@@ -207,6 +211,10 @@ class Daemon:
         self.opinions.refresh()
         await self.state.save(self.pipeline, self.capacity)
 
+    async def _tell_watchdog(self) -> None:
+        """A loop that turns is alive; one that hangs tells nothing and is started again."""
+        tell_manager("WATCHDOG=1")
+
     async def _give_memory_back(self) -> None:
         """What snapshots, fits and large pages needed is not needed in between."""
         await asyncio.to_thread(give_back)
@@ -263,6 +271,7 @@ class Daemon:
 
     async def _drain(self) -> None:
         """Stop reading, tell what is left to tell, keep what was learnt; each step within its own bound."""
+        tell_manager("STOPPING=1")
         await self.supervisor.close(within_seconds=_STOP_SECONDS)
         if self.dispatcher is not None:
             await self.dispatcher.stop()

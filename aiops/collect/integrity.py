@@ -9,7 +9,6 @@ alert must not end because nobody checked again.
 import asyncio
 import contextlib
 import os
-import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from pydantic import Field, model_validator
 from aiops.collect.manifest import Damage, Pace, Stopped, look, read_manifest, verify
 from aiops.collect.settings import LabelName, LabelValue
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
+from aiops.kit.host import node_name
 from aiops.kit.settings import Duration, Section, Size
 from aiops.signals.types import Columns, Entity, EntityKind, Mark, MarkKind, Reading, SeriesKey, SourceStatus
 
@@ -56,7 +56,7 @@ class ModelFilesSettings(Section):
         """Whose files they are."""
         if self.labels:
             return Entity.of(EntityKind.REPLICA, **self.labels)
-        return Entity.of(EntityKind.NODE, node=socket.gethostname(), directory=str(self.directory))
+        return Entity.of(EntityKind.NODE, node=node_name(), directory=str(self.directory))
 
 
 class IntegritySettings(Section):

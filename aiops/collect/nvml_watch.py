@@ -38,7 +38,8 @@ class Enabled(StrEnum):
 
 
 class NvmlSettings(Section):
-    """NVIDIA GPUs of this machine, read through the driver's library."""
+    """NVIDIA GPUs of this machine, read through the driver's library. They carry the machine's name as ``node``: the
+    variable NODE_NAME where there is one (the downward API's ``spec.nodeName``), else the host name."""
 
     enabled: Enabled = Enabled.AUTO
     """``auto``: read GPUs when a driver is there, and call its absence normal. ``on``: its absence is a failure."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import resource
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -188,3 +189,26 @@ async def test_a_port_in_use_is_a_clear_error(fleet: Fleet, tmp_path: Path) -> N
         with pytest.raises(OSError, match=f"cannot listen on {taken}"):
             async with running(second):
                 pass
+
+
+async def test_a_service_manager_hears_of_start_life_and_end(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "300000")
+        heard: list[bytes] = []
+
+        def hears(message: bytes) -> bool:
+            with contextlib.suppress(BlockingIOError):
+                heard.append(manager.recv(64))
+            return message in heard
+
+        async with running(configured(fleet, tmp_path / "state")):
+            assert hears(b"READY=1")
+            await until(lambda: hears(b"WATCHDOG=1"))
+        while b"STOPPING=1" not in heard:
+            heard.append(manager.recv(64))
+    assert heard[0] == b"READY=1"
+    assert heard[-1] == b"STOPPING=1"

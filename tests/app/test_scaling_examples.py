@@ -12,7 +12,8 @@ from aiops.capacity.settings import CapacitySettings
 from aiops.kit.clock import SYSTEM_CLOCK
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "examples"
-FILES = sorted(EXAMPLES.glob("*.yaml"))
+TOKEN = EXAMPLES / "keda-token.yaml"
+FILES = sorted({*EXAMPLES.glob("*.yaml")} - {TOKEN})
 
 _POLICY = {
     "type": "object", "additionalProperties": False, "required": ["type", "value", "periodSeconds"],
@@ -83,6 +84,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                             "properties": {
                                 "type": {"enum": ["metrics-api", "prometheus"]}, "metadata": _TEXTS,
                                 "metricType": {"enum": ["AverageValue", "Value"]},
+                                "authenticationRef": _META,
                             },
                         },
                     },
@@ -183,3 +185,12 @@ def test_names_are_those_that_we_export() -> None:
     api = example(EXAMPLES / "keda-metrics-api.yaml")["spec"]["triggers"][0]["metadata"]
     assert "/api/v1/recommendations/" in api["url"]
     assert api["valueLocation"] == "desired_replicas"
+
+
+def test_the_api_is_asked_with_a_token_that_kedas_object_finds() -> None:
+    spec = example(EXAMPLES / "keda-metrics-api.yaml")["spec"]
+    token = example(TOKEN)
+    (trigger,) = spec["triggers"]
+    assert trigger["metadata"]["authMode"] == "bearer"
+    assert (token["kind"], token["metadata"]["name"]) == ("TriggerAuthentication", trigger["authenticationRef"]["name"])
+    assert [reference["parameter"] for reference in token["spec"]["secretTargetRef"]] == ["token"]

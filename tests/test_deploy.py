@@ -1,0 +1,197 @@
+"""What is shipped for Kubernetes and systemd: valid, consistent, and allowed to do little."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from aiops.app.config import Config
+from aiops.app.config_load import Sources, load
+from aiops.kit.settings import Section
+
+ROOT = Path(__file__).resolve().parents[1]
+DEPLOY = ROOT / "deploy"
+KUSTOMIZE = DEPLOY / "kustomize"
+KUBERNETES = "1.33"
+Document = dict[str, Any]
+
+
+def manifests() -> Iterator[tuple[Path, Document]]:
+    for file in sorted(KUSTOMIZE.rglob("*.yaml")):
+        for document in yaml.safe_load_all(file.read_text()):
+            if "kind" in document and "kustomize" not in document["apiVersion"]:
+                yield file, document
+
+
+MANIFESTS = list(manifests())
+CORE = [(file, document) for file, document in MANIFESTS if "monitoring.coreos.com" not in document["apiVersion"]]
+WORKLOADS = [(file, document) for file, document in MANIFESTS if "template" in document.get("spec", {})]
+
+
+def named(items: list[tuple[Path, Document]]) -> list[Any]:
+    return [pytest.param(document, id=str(file.relative_to(KUSTOMIZE))) for file, document in items]
+
+
+@pytest.mark.parametrize("document", named([item for item in CORE if "sidecar" not in item[0].parts]))
+def test_core_kinds_are_valid_to_the_last_field(document: Document) -> None:
+    kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+def test_the_sidecar_is_valid_in_somebody_s_deployment() -> None:
+    patch = yaml.safe_load((KUSTOMIZE / "components/sidecar/patch.yaml").read_text())
+    labels = {"app": "vllm", "aiops/sidecar": "true"}
+    patch["metadata"] |= {"labels": labels}
+    patch["spec"] |= {"selector": {"matchLabels": labels}}
+    patch["spec"]["template"] |= {"metadata": {"labels": labels}}
+    kubernetes_validate.validate(patch, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("document", named(WORKLOADS))
+def test_pods_may_do_little(document: Document) -> None:
+    pod = document["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    both = {**pod.get("securityContext", {}), **container["securityContext"]}
+    assert both["runAsNonRoot"] is True
+    assert both["runAsUser"] == 65532
+    assert both["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert both["readOnlyRootFilesystem"] is True
+    assert both["allowPrivilegeEscalation"] is False
+    assert both["capabilities"] == {"drop": ["ALL"]}
+    assert not {"hostPID", "hostNetwork", "hostIPC"} & pod.keys()
+    assert "nvidia.com/gpu" not in yaml.safe_dump(container["resources"])
+    assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+    assert "memory" in container["resources"]["limits"]
+    assert not container["image"].endswith(":latest")
+    if "serviceAccountName" in pod:
+        assert pod["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("document", named(WORKLOADS))
+def test_names_inside_a_pod_agree(document: Document) -> None:
+    pod = document["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    volumes |= {claim["metadata"]["name"] for claim in document["spec"].get("volumeClaimTemplates", ())}
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == volumes
+    writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+    assert writable == {"/var/lib/aiops", "/tmp"}
+    ports = {port["name"] for port in container["ports"]}
+    probes = [container[kind] for kind in ("livenessProbe", "readinessProbe") if kind in container]
+    assert {probe["httpGet"]["port"] for probe in probes} <= ports
+    # What the liveness probe asks stays open when the API asks for credentials.
+    assert {probe["httpGet"]["path"] for probe in probes} <= {"/-/healthy", "/-/ready"}
+
+
+def test_selectors_find_the_pods() -> None:
+    by_kind: dict[str, list[Document]] = {}
+    for _, document in MANIFESTS:
+        by_kind.setdefault(document["kind"], []).append(document)
+    for kind in ("DaemonSet", "StatefulSet"):
+        (workload,) = by_kind[kind]
+        labels = workload["spec"]["template"]["metadata"]["labels"]
+        ports = {port["name"] for port in workload["spec"]["template"]["spec"]["containers"][0]["ports"]}
+        selectors = [
+            workload["spec"]["selector"]["matchLabels"],
+            by_kind["Service"][0]["spec"]["selector"],
+            by_kind["NetworkPolicy"][0]["spec"]["podSelector"]["matchLabels"],
+            by_kind["PodMonitor"][0]["spec"]["selector"]["matchLabels"],
+            by_kind["PodDisruptionBudget"][0]["spec"]["selector"]["matchLabels"],
+        ]
+        assert all(selector.items() <= labels.items() for selector in selectors)
+        assert {port["targetPort"] for port in by_kind["Service"][0]["spec"]["ports"]} <= ports
+        assert {end["port"] for end in by_kind["PodMonitor"][0]["spec"]["podMetricsEndpoints"]} <= ports
+        assert {
+            port["port"] for rule in by_kind["NetworkPolicy"][0]["spec"]["ingress"] for port in rule["ports"]
+        } <= ports
+
+
+@pytest.mark.parametrize("file", sorted(KUSTOMIZE.rglob("kustomization.yaml")), ids=lambda file: file.parent.name)
+def test_kustomizations_name_files_that_are_there_and_leave_none_out(file: Path) -> None:
+    kustomization = yaml.safe_load(file.read_text())
+    generated = [name for made in kustomization.get("configMapGenerator", ()) for name in made["files"]]
+    patches = [patch["path"] for patch in kustomization.get("patches", ())]
+    named_here = [*kustomization.get("resources", ()), *generated, *patches]
+    assert all((file.parent / name).exists() for name in named_here)
+    beside = {other.name for other in file.parent.glob("*.yaml")} - {"kustomization.yaml"}
+    assert beside == {name for name in named_here if "/" not in name}
+
+
+def test_the_shipped_configuration_is_valid_and_its_tokens_are_in_the_secret() -> None:
+    config = load(Config, Sources(KUSTOMIZE / "base" / "aiops.yaml", environ={})).config
+    assert {str(token.token_file) for token in config.web.tokens} == {
+        f"/etc/aiops/tokens/{name}" for name in ("people", "programs")
+    }
+    readme = (DEPLOY / "README.md").read_text()
+    assert all(f"--from-literal={name}=" in readme for name in ("people", "programs"))
+
+
+def test_variables_of_the_manifests_are_settings() -> None:
+    for _, document in WORKLOADS:
+        (container,) = document["spec"]["template"]["spec"]["containers"]
+        names = [item["name"] for item in container["env"] if item["name"].startswith("AIOPS_")]
+        for name in names:
+            section: Any = Config
+            for part in name.removeprefix("AIOPS_").lower().split("__"):
+                assert part in section.model_fields, name
+                section = section.model_fields[part].annotation
+            assert not (isinstance(section, type) and issubclass(section, Section)), name
+
+
+def test_systemd_takes_the_unit(tmp_path: Path, real_program: Callable[[str], str]) -> None:
+    """Only the path of the program is changed: it is not installed here."""
+    unit = (DEPLOY / "systemd" / "aiops.service").read_text()
+    file = tmp_path / "aiops.service"
+    file.write_text(unit.replace("/opt/aiops/bin/aiops", "/bin/true"))
+    done = subprocess.run(
+        [real_program("systemd-analyze"), "verify", "--man=no", file], capture_output=True, text=True, check=False
+    )
+    assert [line for line in done.stderr.splitlines() if "aiops.service" in line] == []
+    assert done.returncode == 0
+
+
+def test_the_unit_waits_for_us_no_longer_than_systemd_does() -> None:
+    settings = dict(
+        line.split("=", 1)
+        for line in (DEPLOY / "systemd" / "aiops.service").read_text().splitlines()
+        if "=" in line and line[0].isalpha()
+    )
+    drain = Config().notify.drain_timeout
+    assert int(settings["TimeoutStopSec"]) > drain + 5
+    assert settings["Type"] == "notify"
+    assert int(settings["WatchdogSec"]) >= 30
+
+
+LINES = [
+    line for line in (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines() if line and line[0] != "#"
+]
+
+
+def instructions(name: str) -> list[str]:
+    return [line.split(maxsplit=1)[1] for line in LINES if line.split()[0] == name]
+
+
+def test_the_dockerfile_keeps_the_rules_of_its_linters() -> None:
+    images = instructions("FROM")
+    assert all(
+        ":" in image.split()[0] and not image.split()[0].endswith(":latest") for image in images
+    )  # DL3006, DL3007
+    assert instructions("ADD") == []  # DL3020
+    assert all(path.startswith("/") or path == "." for path in instructions("WORKDIR"))  # DL3000
+    assert all("--no-cache-dir" in line for line in instructions("RUN") if "pip install" in line)  # DL3042
+    assert not any(
+        word in line.split() for line in instructions("RUN") for word in ("sudo", "ssh", "vim", "top")
+    )  # DL3004
+    assert instructions("MAINTAINER") == []  # DL4000
+    assert len(instructions("CMD")) == len(instructions("ENTRYPOINT")) == len(instructions("HEALTHCHECK")) == 1
+    for name in ("CMD", "ENTRYPOINT"):
+        assert instructions(name)[0].startswith("[")  # DL3025
+    users = instructions("USER")
+    assert users[-1].replace(":", "").isdigit(), "Kubernetes checks runAsNonRoot against a number"
+    assert int(users[-1].split(":")[0]) > 0  # DL3002
+    last_stage = LINES[max(place for place, line in enumerate(LINES) if line.startswith("FROM")) :]
+    assert not any("pip" in line for line in last_stage if line.startswith("RUN")), "the last stage installs nothing"
