@@ -167,19 +167,32 @@ class Capacity:
         -------
         The record (None when there is no such pool), and the reason; empty when the number may be used.
         """
-        found = [(pool, kept) for pool, kept in self._pools.items() if kept.name == name]
-        found = found or [(pool, kept) for pool, kept in self._pools.items() if pool.label("pool") == name]
-        if not found:
-            return (
-                None,
-                f"no pool {name!r}; there are {', '.join(kept.name for kept in self._pools.values()) or 'none'}",
-            )
-        if len(found) > 1:
-            return None, f"{name!r} is {len(found)} pools: {', '.join(kept.name for _, kept in found)}"
-        pool, kept = found[0]
+        found = self._find(name)
+        if isinstance(found, str):
+            return None, found
+        pool, kept = found
         if kept.advice is None:
             return None, "nothing was computed yet"
         return self._record(pool, kept), self._unusable(kept.advice)
+
+    def advised(self, name: str) -> tuple[Entity, Recommendation] | str:
+        """Advice on a pool that may be followed now, or why there is none."""
+        found = self._find(name)
+        if isinstance(found, str):
+            return found
+        pool, kept = found
+        if kept.advice is None:
+            return "nothing was computed yet"
+        return self._unusable(kept.advice) or (pool, kept.advice)
+
+    def _find(self, name: str) -> tuple[Entity, Pool] | str:
+        found = [(pool, kept) for pool, kept in self._pools.items() if kept.name == name]
+        found = found or [(pool, kept) for pool, kept in self._pools.items() if pool.label("pool") == name]
+        if not found:
+            return f"no pool {name!r}; there are {', '.join(kept.name for kept in self._pools.values()) or 'none'}"
+        if len(found) > 1:
+            return f"{name!r} is {len(found)} pools: {', '.join(kept.name for _, kept in found)}"
+        return found[0]
 
     def _unusable(self, advice: Recommendation) -> str:
         age = self._clock.now() - advice.at

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from aiops.app.actuator import ActuatorSettings
 from aiops.capacity.settings import CapacitySettings
 from aiops.collect.integrity import IntegritySettings
 from aiops.collect.nvml_watch import NvmlSettings
@@ -64,6 +65,8 @@ class Config(Section):
     """What users were promised, and how much of it may go wrong."""
     capacity: CapacitySettings = CapacitySettings()
     """From queues to replica advice."""
+    actuator: ActuatorSettings = ActuatorSettings()
+    """From advice to replicas; off."""
     notify: NotifySettings = NotifySettings()
     """Who is told."""
     web: WebSettings = WebSettings()

@@ -11,6 +11,7 @@ from aiohttp import ClientSession
 
 from aiops import __version__
 from aiops.app import presets
+from aiops.app.actuator import Actuator
 from aiops.app.assembly import build_bank, build_pipeline, load_gpu_model, timing_of
 from aiops.app.capacity import Capacity
 from aiops.app.collectors import Collectors
@@ -33,6 +34,7 @@ from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.host import tell_manager, watchdog_seconds
 from aiops.kit.http import open_session
 from aiops.kit.memory import give_back, limit_heaps
+from aiops.kit.retry import Permanent
 from aiops.kit.tasks import Beat, Supervisor, Work, every
 from aiops.notify.dispatch import Dispatcher, dispatcher_of, letterhead_of
 from aiops.notify.notice import Letterhead
@@ -44,7 +46,7 @@ _STOP_SECONDS = 2.0
 _GIVE_BACK_SECONDS = 30.0
 _WEB_FILE_SECONDS = 5.0
 _TOLD = (AlertState.FIRING, AlertState.RESOLVED)  # what comes and goes between is for debugging
-_NEED_RESTART = ("interval", "store", "web", "nvml", "probe", "integrity", "prometheus", "signals")
+_NEED_RESTART = ("interval", "store", "web", "nvml", "probe", "integrity", "prometheus", "signals", "actuator")
 
 
 class Daemon:
@@ -75,6 +77,7 @@ class Daemon:
         self.supervisor = Supervisor()
         self.collectors = Collectors(presets.engine_profiles(), config.signals, supervisor=self.supervisor, clock=clock)
         self.dispatcher: Dispatcher | None = None
+        self.actuator: Actuator | None = None
         self.beat = Beat()
         self.started_at = clock.now()
         self.last_tick_at = 0.0
@@ -134,6 +137,12 @@ class Daemon:
         self._every("memory", _GIVE_BACK_SECONDS, self._give_memory_back)
         if self.config.capacity.enabled:
             self._every("capacity", self.config.capacity.interval, self._advise)
+        if self.config.actuator.enabled:
+            try:
+                self.actuator = Actuator(self.config.actuator, self.capacity, self._session, self.clock)
+            except Permanent as error:
+                raise OSError(str(error)) from error
+            self._every("actuator", self.config.actuator.interval, self._act)
         if self.fits.possible():
             self._every("fits", self.config.detect.fit.interval, self.fits.round)
         if self.config.web.config_file is not None:
@@ -207,6 +216,10 @@ class Daemon:
     async def _advise(self) -> None:
         self.state.note(await self.capacity.step(self.pipeline.ring))
 
+    async def _act(self) -> None:
+        if self.actuator is not None:
+            self.state.note(await self.actuator.step())
+
     async def _save(self) -> None:
         self.opinions.refresh()
         await self.state.save(self.pipeline, self.capacity)
@@ -273,6 +286,8 @@ class Daemon:
         """Stop reading, tell what is left to tell, keep what was learnt; each step within its own bound."""
         tell_manager("STOPPING=1")
         await self.supervisor.close(within_seconds=_STOP_SECONDS)
+        if self.actuator is not None:
+            await self.actuator.close()
         if self.dispatcher is not None:
             await self.dispatcher.stop()
         if self._session is not None:

@@ -8,7 +8,7 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from aiops import __version__
-from aiops.app import presets, telemetry, view
+from aiops.app import actuator, presets, telemetry, view
 from aiops.notify.base import ReceiverStatus
 from aiops.notify.notice import notice_of
 from aiops.signals.telemetry import Family, FamilyKind
@@ -176,6 +176,7 @@ class DaemonSource:
             telemetry.receiver_families(self._receivers()),
             telemetry.feedback_families(daemon.opinions.tallies(), daemon.pipeline.effects.wider),
             daemon.capacity.families(),
+            actuator.families(daemon.actuator),
             telemetry.signal_families(self._fresh()),
         )
 

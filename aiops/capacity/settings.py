@@ -61,7 +61,7 @@ class CapacitySettings(PoolLimits):
     """From queues to replica advice. The keys of a pool stand here for all, and under ``pools`` for one."""
 
     enabled: bool = True
-    """Compute recommendations. Advice only: nothing is ever scaled by the daemon."""
+    """Compute recommendations. Advice only; the section ``actuator`` can follow it."""
     interval: Duration = Field(30.0, ge=1)
     """Time between two recommendations, seconds: the polling interval that KEDA uses."""
     history: Duration = Field(86_400.0, ge=600)

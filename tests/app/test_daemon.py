@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from aiohttp import ClientError, ClientSession
+from aiohttp.test_utils import TestServer
 
+from aiops.app.actuator import ActuatorSettings
 from aiops.app.config import Config
 from aiops.app.daemon import Daemon
 from aiops.collect.nvml_watch import Enabled, NvmlSettings
@@ -22,6 +24,7 @@ from aiops.kit.clock import Clock
 from aiops.lab.fleet import Fleet
 from aiops.store.settings import StoreSettings
 from aiops.web.settings import WebSettings
+from tests.kit.kubernetes_api import Api
 
 STEP = 0.2
 
@@ -212,3 +215,26 @@ async def test_a_service_manager_hears_of_start_life_and_end(
             heard.append(manager.recv(64))
     assert heard[0] == b"READY=1"
     assert heard[-1] == b"STOPPING=1"
+
+
+async def test_the_actuator_takes_a_lease_and_gives_it_back(fleet: Fleet, tmp_path: Path) -> None:
+    api = Api()
+    lease = "/apis/coordination.k8s.io/v1/namespaces/aiops/leases/aiops-actuator"
+    async with TestServer(api.application()) as server:
+        settings = {"enabled": True, "lease_namespace": "aiops", "api": {"url": str(server.make_url(""))}}
+        config = configured(fleet, tmp_path).model_copy(update={"actuator": ActuatorSettings.model_validate(settings)})
+        async with running(config) as daemon:
+            await until(lambda: lease in api.objects)
+            assert daemon.actuator is not None
+            await until(lambda: daemon.actuator.leads)
+        assert api.objects[lease]["spec"]["holderIdentity"] == ""
+
+
+async def test_an_actuator_without_a_cluster_is_a_clear_error(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    config = configured(fleet, tmp_path).model_copy(update={"actuator": ActuatorSettings(enabled=True)})
+    with pytest.raises(OSError, match="no pod of a cluster"):
+        async with running(config):
+            pass

@@ -7,13 +7,15 @@ import jsonschema
 import pytest
 import yaml
 
+from aiops.app.actuator import ActuatorSettings
 from aiops.app.capacity import Capacity
 from aiops.capacity.settings import CapacitySettings
 from aiops.kit.clock import SYSTEM_CLOCK
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "examples"
 TOKEN = EXAMPLES / "keda-token.yaml"
-FILES = sorted({*EXAMPLES.glob("*.yaml")} - {TOKEN})
+ACTUATOR = EXAMPLES / "actuator-rbac.yaml"
+FILES = sorted({*EXAMPLES.glob("*.yaml")} - {TOKEN, ACTUATOR})
 
 _POLICY = {
     "type": "object", "additionalProperties": False, "required": ["type", "value", "periodSeconds"],
@@ -194,3 +196,17 @@ def test_the_api_is_asked_with_a_token_that_kedas_object_finds() -> None:
     assert trigger["metadata"]["authMode"] == "bearer"
     assert (token["kind"], token["metadata"]["name"]) == ("TriggerAuthentication", trigger["authenticationRef"]["name"])
     assert [reference["parameter"] for reference in token["spec"]["secretTargetRef"]] == ["token"]
+
+
+def test_the_actuator_gets_what_it_asks_for_and_no_more() -> None:
+    documents = list(yaml.safe_load_all(ACTUATOR.read_text(encoding="utf-8")))
+    assert [one["kind"] for one in documents] == ["Role", "RoleBinding"] * 2
+    for role, binding in zip(documents[::2], documents[1::2], strict=True):
+        assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) == ("Role", role["metadata"]["name"])
+        assert binding["metadata"]["namespace"] == role["metadata"]["namespace"]
+    scale, create, lease = documents[0]["rules"] + documents[2]["rules"]
+    settings = ActuatorSettings()
+    assert (scale["resources"], scale["verbs"]) == (["deployments/scale"], ["get", "patch"])
+    assert scale["resourceNames"]
+    assert create["verbs"] == ["create"]
+    assert (lease["resourceNames"], lease["verbs"]) == ([settings.lease_name], ["get", "update"])

@@ -1,0 +1,108 @@
+"""An API server of Kubernetes as its clients see it: versions, conflicts, dry runs, tokens, and errors on demand."""
+
+import copy
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+Json = dict[str, Any]
+REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired",
+           415: "UnsupportedMediaType", 429: "TooManyRequests", 500: "InternalError"}  # fmt: skip
+
+
+@dataclass
+class Api:
+    """Objects by path.
+
+    Attributes
+    ----------
+    token
+        What callers must bring; empty = anything.
+    next_errors
+        Statuses of the next answers, whatever is asked; None = answer.
+    asked
+        (method, path with query, body) of every request.
+    """
+
+    token: str = ""
+    objects: dict[str, Json] = field(default_factory=dict)
+    next_errors: list[int | None] = field(default_factory=list)
+    asked: list[tuple[str, str, Json | None]] = field(default_factory=list)
+    version: int = 100
+
+    def application(self) -> web.Application:
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", self.handle)
+        return application
+
+    def put_scale(self, path: str, replicas: int) -> None:
+        """A Scale as the API server shows it for a Deployment that has settled."""
+        scale = {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"name": path.split("/")[-2]}}
+        self.objects[path] = self._stamp(scale | {"spec": {"replicas": replicas}, "status": {"replicas": replicas}})
+
+    def replicas(self, path: str) -> int:
+        return int(self.objects[path]["spec"]["replicas"])
+
+    def _stamp(self, found: Json) -> Json:
+        self.version += 1
+        found["metadata"]["resourceVersion"] = str(self.version)
+        return found
+
+    def _status(self, code: int, message: str) -> web.Response:
+        body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": REASONS[code]}
+        return web.json_response(body, status=code, headers={"Retry-After": "7"} if code == 429 else {})
+
+    async def handle(self, request: web.Request) -> web.Response:
+        text = await request.text()
+        body = json.loads(text) if text else None
+        self.asked.append((request.method, request.path_qs, body))
+        error = self.next_errors.pop(0) if self.next_errors else None
+        if error is not None:
+            return self._status(error, f"on demand: {error}")
+        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
+            return self._status(401, "Unauthorized")
+        return self._answer(request, body)
+
+    def _answer(self, request: web.Request, body: Json | None) -> web.Response:
+        path = request.path
+        if request.method == "POST":
+            assert body is not None
+            path = f"{path}/{body['metadata']['name']}"
+            if path in self.objects:
+                return self._status(409, f'"{path}" already exists')
+            self.objects[path] = self._stamp(copy.deepcopy(body))
+            return web.json_response(self.objects[path], status=201)
+        if path not in self.objects:
+            return self._status(404, f'"{path}" not found')
+        if request.method == "GET":
+            return web.json_response(self.objects[path])
+        return self._written(request, path, body or {})
+
+    def _written(self, request: web.Request, path: str, body: Json) -> web.Response:
+        now = self.objects[path]
+        version = body.get("metadata", {}).get("resourceVersion")
+        if version not in (None, now["metadata"]["resourceVersion"]):
+            return self._status(409, "the object has been modified; please apply your changes to the latest version")
+        if request.method == "PATCH":
+            if request.content_type != "application/merge-patch+json":
+                return self._status(415, f"no patch of type {request.content_type}")
+            new = _merged(now, body)
+        else:
+            new = copy.deepcopy(body)
+        self._stamp(new)
+        if request.query.get("dryRun") != "All":
+            self.objects[path] = new
+        return web.json_response(new)
+
+
+def _merged(target: Json, patch: Json) -> Json:
+    """RFC 7396."""
+    merged = dict(target)
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merged(merged.get(name, {}), value) if isinstance(value, dict) else value
+    return copy.deepcopy(merged)
