@@ -13,7 +13,7 @@ COPY models/ models/
 COPY alert_rules/ alert_rules/
 COPY dashboards/ dashboards/
 RUN python -m venv /opt/tools \
- && /opt/tools/bin/pip install --no-cache-dir hatchling \
+ && /opt/tools/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt \
  && /opt/tools/bin/hatchling build -t wheel -d /tmp/wheel \
  && /opt/aiops/bin/pip install --no-cache-dir --no-deps /tmp/wheel/*.whl \
  && /opt/aiops/bin/python -m compileall -q /opt/aiops/lib

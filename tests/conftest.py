@@ -24,13 +24,19 @@ def missing(what: str) -> None:
     pytest.skip(f"{what} is not on this machine")
 
 
+def shared(part: str) -> Path:
+    """A folder of recorded data, which lies beside the checkout on development machines only; skips elsewhere."""
+    if not SHARED.is_dir():
+        pytest.skip(f"recorded data (../shared/{part}) is not on this machine")
+    if not (SHARED / part).exists():
+        missing(f"../shared/{part}")
+    return SHARED / part
+
+
 @pytest.fixture(scope="session")
 def captures() -> Path:
-    """Folder of recordings of real programs; it lies beside the checkout on development machines only."""
-    folder = SHARED / "data" / "captures"
-    if not folder.is_dir():
-        missing("the folder of recordings (../shared/data/captures)")
-    return folder
+    """Folder of recordings of real programs."""
+    return shared("data/captures")
 
 
 @pytest.fixture

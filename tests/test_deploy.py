@@ -1,6 +1,8 @@
 """What is shipped for Kubernetes and systemd: valid, consistent, and allowed to do little."""
 
+import re
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -195,3 +197,17 @@ def test_the_dockerfile_keeps_the_rules_of_its_linters() -> None:
     assert int(users[-1].split(":")[0]) > 0  # DL3002
     last_stage = LINES[max(place for place, line in enumerate(LINES) if line.startswith("FROM")) :]
     assert not any("pip" in line for line in last_stage if line.startswith("RUN")), "the last stage installs nothing"
+
+
+def test_ci_runs_every_python_that_is_promised() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    promised = {text.rpartition(" ")[2] for text in project["classifiers"] if re.search(r":: 3\.\d+$", text)}
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    setups = [step["with"] for step in jobs["gate"]["steps"] if "python-version" in step.get("with", {})]
+    assert {*jobs["pythons"]["strategy"]["matrix"]["python"], setups[0]["python-version"]} == promised
+    assert {step.get("run") for step in jobs["gate"]["steps"]} >= {".ci/run"}
+
+
+def test_workflows_may_do_little_by_default() -> None:
+    for file in (ROOT / ".github/workflows").glob("*.yml"):
+        assert yaml.safe_load(file.read_text())["permissions"] == {"contents": "read"}

@@ -15,7 +15,7 @@ from aiops.app.cli import main
 from aiops.app.output import CommandFailedError
 from aiops.app.rca_case import find, read
 from aiops.app.rca_score import Answer, baro_style, chance, n_sigma, scored
-from tests.conftest import SHARED, missing
+from tests.conftest import SHARED, shared
 
 START = 1_700_000_000
 
@@ -140,10 +140,7 @@ def test_the_simple_rankers_have_their_known_faults(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def public_cases() -> Path:
-    folder = SHARED / "data" / "rca"
-    if not folder.is_dir():
-        missing("the folder of root-cause cases (../shared/data/rca)")
-    return folder
+    return shared("data/rca")
 
 
 def test_public_cases(public_cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

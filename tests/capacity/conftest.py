@@ -4,13 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SHARED, missing
+from tests.conftest import shared
 
 
 @pytest.fixture(scope="session")
 def traces() -> Path:
-    """Folder of recorded traces; it lies beside the checkout on development machines only."""
-    folder = SHARED / "data" / "traces"
-    if not folder.is_dir():
-        missing("the folder of recorded traces (../shared/data/traces)")
-    return folder
+    """Folder of recorded traces."""
+    return shared("data/traces")
