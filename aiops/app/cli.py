@@ -291,6 +291,7 @@ def _config_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--target", dest="targets", action="append", default=[], metavar="URL", help="metrics page to watch; repeatable"
     )
+    add("--shard", metavar="I/N", help="scrape.shard: read the I-th of N parts of the targets, from 0")
     add("--web.listen-address", dest="listen_address", metavar="ADDRESS", help="web.listen_address")
     add("--web.config.file", dest="web_config_file", type=Path, metavar="FILE", help="web.config_file")
     add("--web.external-url", dest="external_url", metavar="URL", help="web.external_url")

@@ -16,7 +16,7 @@ from aiops.collect.look_around import Sighting, look_around
 from aiops.collect.nvml_watch import Enabled, NvmlCollector, NvmlSettings
 from aiops.collect.probe import ProbeCollector, ProbeSettings
 from aiops.collect.scrape import Scraper
-from aiops.collect.settings import JobSettings, ScrapeSettings, TargetSettings
+from aiops.collect.settings import JobSettings, ScrapeSettings, TargetSettings, parse_shard
 from aiops.collect.targets import Found, Target, reconcile
 from aiops.kit.clock import Clock
 from aiops.kit.host import node_name
@@ -88,7 +88,11 @@ class Collectors:
         """Take other scrape settings; targets that stay equal keep their state."""
         self._look_around = scrape.look_around and not scrape.all_jobs
         self._discovery = Discovery(
-            scrape.all_jobs, session=self._session(Reach.ANYWHERE), folder=folder, clock=self._clock
+            scrape.all_jobs,
+            session=self._session(Reach.ANYWHERE),
+            folder=folder,
+            shard=parse_shard(scrape.shard),
+            clock=self._clock,
         )
         await self._look()
 

@@ -19,6 +19,7 @@ _SETTINGS: dict[str, tuple[str, str]] = {
     "log_level": ("--log.level", "log.level"),
     "log_format": ("--log.format", "log.format"),
     "targets": ("--target", "scrape.targets"),
+    "shard": ("--shard", "scrape.shard"),
 }
 
 

@@ -133,6 +133,8 @@ class Discovery:
         For ``http_sd``; the URLs are the user's own, so it may reach anywhere.
     folder
         Where relative ``file_sd`` paths start.
+    shard
+        (i, N): which part of the targets is ours.
     """
 
     def __init__(
@@ -141,9 +143,11 @@ class Discovery:
         *,
         session: ClientSession,
         folder: Path = Path(),
+        shard: tuple[int, int] = (0, 1),
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._jobs = tuple(jobs)
+        self._shard = shard
         self._clock = clock
         self._sources: list[tuple[str, Source]] = [
             (job.name, source) for job in jobs for source in _sources_of(job, session, folder)
@@ -170,7 +174,7 @@ class Discovery:
         for job, source in self._sources:
             groups.setdefault(job, []).extend(source.groups)
         problems = [f"job {job}: {problem}" for job, source in self._sources for problem in source.problems]
-        return build(self._jobs, groups, problems)
+        return build(self._jobs, groups, problems, shard=self._shard)
 
 
 def _sources_of(job: JobSettings, session: ClientSession, folder: Path) -> Iterable[Source]:

@@ -132,6 +132,19 @@ class JobSettings(Section):
         return self
 
 
+def _shard(text: str) -> str:
+    parse_shard(text)
+    return text
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``i/N`` as (i, N), counted from 0."""
+    place, separator, count = text.partition("/")
+    if not (separator and place.isdecimal() and count.isdecimal() and int(place) < int(count)):
+        raise ValueError(f"{text!r} is no shard; expected i/N with i from 0 to N - 1, for example 0/2")
+    return int(place), int(count)
+
+
 class ScrapeSettings(Section):
     """Metrics pages to read."""
 
@@ -141,6 +154,10 @@ class ScrapeSettings(Section):
     """The long way, with discovery, credentials and relabelling."""
     look_around: bool = True
     """With neither targets nor jobs, try the well-known ports of LLM servers on this machine once at start."""
+
+    shard: Annotated[str, AfterValidator(_shard)] = "0/1"
+    """``i/N``: of N daemons with the same jobs, this one reads the i-th part, counted from 0. A pool is never split
+    (all targets with the same label ``pool``, else with the same ``job``): replicas are judged against their peers."""
 
     @property
     def all_jobs(self) -> tuple[JobSettings, ...]:

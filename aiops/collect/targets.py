@@ -114,7 +114,20 @@ def static_groups(job: JobSettings) -> tuple[Group, ...]:
     return tuple(_static_group(target) for target in job.targets)
 
 
-def build(jobs: Sequence[JobSettings], groups: Mapping[str, Sequence[Group]], problems: Iterable[str] = ()) -> Found:
+def shard_of(target: Target, count: int) -> int:
+    """Which of ``count`` shards reads a target; all targets of a pool have the same."""
+    labels = dict(target.labels)
+    group = f"pool={labels['pool']}" if "pool" in labels else f"job={labels.get('job', '')}"
+    return int.from_bytes(hashlib.md5(group.encode(), usedforsecurity=False).digest()[8:], "big") % count
+
+
+def build(
+    jobs: Sequence[JobSettings],
+    groups: Mapping[str, Sequence[Group]],
+    problems: Iterable[str] = (),
+    *,
+    shard: tuple[int, int] = (0, 1),
+) -> Found:
     """Make targets.
 
     Parameters
@@ -123,7 +136,10 @@ def build(jobs: Sequence[JobSettings], groups: Mapping[str, Sequence[Group]], pr
         What discovery found, by job name; static targets are added here.
     problems
         What discovery has to say; put first.
+    shard
+        (i, N): only the targets of the i-th of N parts.
     """
+    mine, shards = shard
     targets: dict[Labels, Target] = {}
     complaints, dropped, idle = list(problems), list[str](), list[str]()
     for job in jobs:
@@ -133,9 +149,11 @@ def build(jobs: Sequence[JobSettings], groups: Mapping[str, Sequence[Group]], pr
                 dropped.append(outcome.reason)
             elif isinstance(outcome, str):
                 complaints.append(outcome)
+            elif shards > 1 and (other := shard_of(outcome, shards)) != mine:
+                dropped.append(f"{outcome.source}: read by shard {other}/{shards}")
             elif targets.setdefault(outcome.labels, outcome).url != outcome.url:
                 complaints.append(f"{outcome.source}: {outcome.url} left out, another target has the same labels")
-        if len(targets) == before:
+        if len(targets) == before and shards == 1:
             idle.append(job.name)
     return Found(tuple(targets.values()), len(dropped), _clipped(dropped), _clipped(complaints), tuple(idle))
 

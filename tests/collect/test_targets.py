@@ -237,3 +237,36 @@ def test_short_and_long_way() -> None:
     assert [target.url for target in settings.all_jobs[1].targets] == ["h:1", "h:2"]
     assert ScrapeSettings().all_jobs == ()
     assert JobSettings(name="a").timeout_seconds == 4.0
+
+
+def fleet_jobs() -> list[JobSettings]:
+    """Ten pools of four replicas in one job, and five jobs without pools."""
+    targets = [{"url": f"10.0.{p}.{r}:8000", "labels": {"pool": f"pool-{p}"}} for p in range(10) for r in range(4)]
+    plain = [job(name=f"plain-{n}", targets=[f"10.1.{n}.{r}:8000" for r in range(3)]) for n in range(5)]
+    return [job(name="chat", targets=targets), *plain]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_shards_share_the_targets_out_and_split_no_pool(count: int) -> None:
+    whole = set(build(fleet_jobs(), {}).targets)
+    parts = [build(fleet_jobs(), {}, shard=(place, count)) for place in range(count)]
+    read = [target for part in parts for target in part.targets]
+    assert len(read) == len(set(read)) == len(whole)
+    assert set(read) == whole
+    owner: dict[str, set[int]] = {}
+    for place, part in enumerate(parts):
+        assert part.problems == part.idle_jobs == ()
+        assert len(part.targets) + part.dropped == len(whole)
+        for target in part.targets:
+            labels = dict(target.labels)
+            owner.setdefault(labels.get("pool", labels["job"]), set()).add(place)
+    assert len(owner) == 15
+    assert all(len(places) == 1 for places in owner.values())
+    if count > 1:
+        assert "read by shard" in parts[0].dropped_because[0]
+
+
+@pytest.mark.parametrize("text", ["", "1", "2/2", "-1/2", "1/0", "a/b", "0/1/2", "½/2"])
+def test_a_shard_is_i_of_n(text: str) -> None:
+    with pytest.raises(ValidationError, match="is no shard; expected i/N"):
+        ScrapeSettings(shard=text)
