@@ -1,6 +1,7 @@
 """Builds the pieces of the pipeline from settings and the shipped data folders."""
 
 import hashlib
+import socket
 from collections.abc import Callable
 
 from aiops.app import presets
@@ -47,6 +48,11 @@ def timing_of(bank: Bank, slo: Ledger) -> Callable[[str], Timing]:
     return lambda rule: slo.timing(rule) or bank.timing(rule)
 
 
+def build_grouping(config: Config) -> Grouping:
+    """Incidents that have seen nothing yet; addresses of loopback are this machine's."""
+    return Grouping(config.incidents, socket.gethostname())
+
+
 def build_pipeline(config: Config) -> Pipeline:
     """A pipeline that has seen nothing yet."""
     store, bank, slo = config.store, build_bank(config), Ledger(config.slo)
@@ -61,5 +67,5 @@ def build_pipeline(config: Config) -> Pipeline:
         bank=bank,
         slo=slo,
         machine=Machine(timing_of(bank, slo), config.incidents),
-        grouping=Grouping(config.incidents),
+        grouping=build_grouping(config),
     )

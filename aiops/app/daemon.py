@@ -12,7 +12,7 @@ from aiohttp import ClientSession
 from aiops import __version__
 from aiops.app import presets
 from aiops.app.actuator import Actuator
-from aiops.app.assembly import build_bank, build_pipeline, load_gpu_model, timing_of
+from aiops.app.assembly import build_bank, build_grouping, build_pipeline, load_gpu_model, timing_of
 from aiops.app.capacity import Capacity
 from aiops.app.collectors import Collectors
 from aiops.app.config import Config
@@ -26,7 +26,6 @@ from aiops.app.state import State
 from aiops.app.warmup import warm_up
 from aiops.app.web_file import WebFileReader
 from aiops.incidents.alert import AlertState
-from aiops.incidents.grouping import Grouping
 from aiops.incidents.machine import Machine
 from aiops.incidents.slo import Ledger
 from aiops.kit import log
@@ -262,8 +261,8 @@ class Daemon:
             bank.restore(pipeline.bank.state())
             with suppress(ValueError):  # another period: budgets begin anew
                 slo.restore(pipeline.slo.state(self.last_tick_at))
-            machine, grouping = Machine(timing_of(bank, slo), config.incidents), Grouping(config.incidents)
-            machine.restore(pipeline.machine.alerts.values(), self.last_tick_at or None)
+            machine, grouping = Machine(timing_of(bank, slo), config.incidents), build_grouping(config)
+            machine.succeed(pipeline.machine, self.last_tick_at or None)
             grouping.restore(pipeline.grouping.incidents.values())
             pipeline.bank, pipeline.slo, pipeline.machine, pipeline.grouping = bank, slo, machine, grouping
             self.state.configure(config)

@@ -16,7 +16,7 @@ from aiops.explain.phrases import PHRASES
 from aiops.explain.quantities import worded
 from aiops.explain.words import LONGEST_NAME, Language, Words, plain
 from aiops.incidents.alert import Alert, Incident
-from aiops.incidents.grouping import root_of
+from aiops.incidents.places import root_of
 from aiops.signals.types import Entity
 
 _IMPACT = ("ttft", "itl", "tpot", "e2e", "errors", "rejected", "finished_abort", "corrupted", "queue_time", "queue_len",

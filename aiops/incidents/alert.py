@@ -61,7 +61,13 @@ class Alert:
         Id of the incident that it belongs to, ``""`` until it fires.
     waited_seconds
         While pending or active: how long nothing was heard. While resolved: how long ago that was. Clock jumps
-        are left out.
+        are left out, here and below.
+    firing_seconds
+        How long it has been firing.
+    calm_seconds
+        While active: how long it has been within bounds. While pending again: how long ago it was resolved.
+    refired
+        How often it fired again after it was resolved, since it was last forgotten.
     peak_score
         Highest score of this occurrence, as it would be without widened thresholds.
     """
@@ -77,6 +83,9 @@ class Alert:
     incident: str = ""
     waited_seconds: float = 0.0
     peak_score: float = 1.0
+    firing_seconds: float = 0.0
+    calm_seconds: float = 0.0
+    refired: int = 0
 
     @property
     def severity(self) -> Severity:

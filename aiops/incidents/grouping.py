@@ -1,92 +1,147 @@
-"""Which alerts are one story: those with the same root in the topology at the same time.
+"""Which alerts are one story: those that share a place in the fleet and began at about the same time.
 
-The root is the widest thing that an alert's labels name: its pool, else its job, node, instance, else itself.
-A root has at most one open incident; it ends when its last member is resolved. All is derived from the alerts as
-they stand, not from what moved, so an incident that was lost with a crash is found again at the next step.
+An alert joins the open incident that it shares the smallest place with (its GPU, its host, its replica, its pool, its
+model), if that one gained a member lately. In a storm, whatever begins joins its first incident. An incident ends when
+its last member is resolved. All is derived from the alerts as they stand, not from what moved, so an incident that was
+lost with a crash is found again at the next step; waits grow by bounded steps, so a clock that jumps splits nothing.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from aiops.detect.base import AlertKey, Severity
 from aiops.incidents.alert import Alert, Incident
 from aiops.incidents.machine import order
+from aiops.incidents.places import Fleet, Place
 from aiops.incidents.settings import IncidentSettings
-from aiops.signals.types import Entity
+from aiops.signals.types import SeriesKey
 
-_ROOT_LABELS = ("pool", "job", "node", "instance")
 _RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
 
-def root_of(entity: Entity) -> str:
-    """Name of the widest thing that an entity belongs to, such as ``pool=chat``."""
-    return next((f"{name}={value}" for name in _ROOT_LABELS if (value := entity.label(name))), str(entity))
+@dataclass(slots=True)
+class _Kept:
+    """One incident while it is worked on.
+
+    ``opened_seconds`` and ``quiet_seconds``: how long ago it opened, and since it last gained a member or ended.
+    """
+
+    incident: Incident
+    members: dict[AlertKey, None]
+    opened_seconds: float = 0.0
+    quiet_seconds: float = 0.0
 
 
 class Grouping:
-    """Keeps the incidents that are open or ended less than ``flap_window`` ago."""
+    """Keeps the incidents that are open or ended less than ``flap_window`` ago.
 
-    def __init__(self, settings: IncidentSettings) -> None:
-        self._flap_window_seconds = settings.flap_window
-        self._incidents: dict[str, Incident] = {}
+    Parameters
+    ----------
+    this_host
+        Name of the machine that loopback addresses mean.
+    """
+
+    def __init__(self, settings: IncidentSettings, this_host: str = "") -> None:
+        self._settings = settings
+        self._fleet = Fleet(this_host)
+        self._kept: dict[str, _Kept] = {}
+        self._last_step_at: float | None = None
 
     @property
     def incidents(self) -> Mapping[str, Incident]:
-        """Kept incidents by id; a live view."""
-        return MappingProxyType(self._incidents)
+        """Kept incidents by id."""
+        return MappingProxyType({name: kept.incident for name, kept in self._kept.items()})
 
     def restore(self, incidents: Iterable[Incident]) -> None:
-        """Go on from kept incidents."""
-        self._incidents = {incident.id: incident for incident in incidents}
+        """Go on from kept incidents; how long they were quiet is not known, and taken as not at all."""
+        storm = self._settings.storm_window
+        self._kept = {one.id: _Kept(one, dict.fromkeys(one.members), opened_seconds=storm) for one in incidents}
 
-    def step(self, now: float, alerts: Mapping[AlertKey, Alert]) -> list[Incident]:
+    def step(
+        self, now: float, alerts: Mapping[AlertKey, Alert], keys: Sequence[SeriesKey | None] = ()
+    ) -> list[Incident]:
         """Bring the incidents up to date with the alerts of ``machine.alerts``.
+
+        Parameters
+        ----------
+        now
+            UTC seconds.
+        keys
+            Series of the window: they tell who serves where.
 
         Returns
         -------
         list[Incident]
             Incidents that opened, gained a member, reopened or ended. Give them to ``machine.assign``.
         """
-        changed: dict[str, Incident] = {}
-        homeless = self._homeless(alerts)
-        neighbours = self._by_root() if homeless else {}
-        for alert in homeless:
-            incident = self._home(now, alert, neighbours.setdefault(root_of(alert.key.series.entity), {}))
-            self._incidents[incident.id] = changed[incident.id] = incident
-        for incident in list(self._incidents.values()):
-            if incident.open and not any(_active(alerts, key) for key in incident.members):
-                ended = replace(incident, ended_at=now, updated_at=now)
-                self._incidents[incident.id] = changed[incident.id] = ended
-            elif not incident.open and now - incident.ended_at > self._flap_window_seconds:
-                del self._incidents[incident.id]
-        return list(changed.values())
+        self._fleet.follow(keys)
+        self._age(now)
+        changed = self._house(now, self._homeless(alerts))
+        for name, kept in list(self._kept.items()):
+            if kept.incident.open and not any(_active(alerts, key) for key in kept.members):
+                kept.incident = replace(kept.incident, ended_at=now, updated_at=now)
+                kept.quiet_seconds = 0.0
+                changed[name] = None
+            elif not kept.incident.open and kept.quiet_seconds > self._settings.flap_window:
+                del self._kept[name]
+        return [self._kept[name].incident for name in changed]
+
+    def _age(self, now: float) -> None:
+        last, self._last_step_at = self._last_step_at, now
+        seconds = 0.0 if last is None else min(max(now - last, 0.0), self._settings.longest_step)
+        for kept in self._kept.values():
+            kept.opened_seconds += seconds
+            kept.quiet_seconds += seconds
 
     def _homeless(self, alerts: Mapping[AlertKey, Alert]) -> list[Alert]:
         """Active alerts that no open incident has, oldest first."""
-        housed = {key for incident in self._incidents.values() if incident.open for key in incident.members}
+        housed = {key for kept in self._kept.values() if kept.incident.open for key in kept.members}
         homeless = [alert for key, alert in alerts.items() if alert.active and key not in housed]
         return sorted(homeless, key=lambda alert: (alert.started_at, order(alert.key)))
 
-    def _by_root(self) -> dict[str, dict[str, Incident]]:
-        """Kept incidents by root and id."""
-        found: dict[str, dict[str, Incident]] = {}
-        for incident in self._incidents.values():
-            found.setdefault(root_of(incident.members[0].series.entity), {})[incident.id] = incident
+    def _house(self, now: float, homeless: Sequence[Alert]) -> dict[str, None]:
+        """Find or open an incident for each; names of those that changed."""
+        changed: dict[str, None] = {}
+        if not homeless:
+            return changed
+        at = self._by_place()
+        before = {key: kept for kept in self._kept.values() if not kept.incident.open for key in kept.members}
+        for alert in homeless:
+            places = self._fleet.places(alert.key.series.entity)
+            kept = next((at[place] for place in places if place in at), None) or before.get(alert.key) or self._storm()
+            if kept is None:
+                kept = self._opened(now, alert)
+                self._kept[kept.incident.id] = kept
+            kept.members[alert.key] = None
+            kept.quiet_seconds = 0.0
+            kept.incident = _told_by_the_worst(kept.incident, alert, now)
+            for place in places:
+                at.setdefault(place, kept)
+            changed[kept.incident.id] = None
+        for name in changed:
+            kept = self._kept[name]
+            kept.incident = replace(kept.incident, members=tuple(kept.members))
+        return changed
+
+    def _by_place(self) -> dict[Place, _Kept]:
+        """Place → the open incident there that an alert may still join; the oldest where there are several."""
+        found: dict[Place, _Kept] = {}
+        for kept in self._kept.values():
+            if kept.incident.open and kept.quiet_seconds <= self._settings.join_window:
+                for key in kept.members:
+                    for place in self._fleet.places(key.series.entity):
+                        found.setdefault(place, kept)
         return found
 
-    def _home(self, now: float, alert: Alert, same_root: dict[str, Incident]) -> Incident:
-        """Find or open the incident of one alert, and note it among those of its root."""
-        incident = next((i for i in same_root.values() if i.open), None) or next(
-            (i for i in reversed(same_root.values()) if alert.key in i.members), None
-        )
-        home = self._opened(now, alert) if incident is None else _joined(incident, alert, now)
-        same_root[home.id] = home
-        return home
+    def _storm(self) -> _Kept | None:
+        """First incident of the storm that rages; None when there is none."""
+        young = [one for one in self._kept.values() if one.opened_seconds < self._settings.storm_window]
+        return young[0] if len(young) >= self._settings.storm_incidents and young[0].incident.open else None
 
-    def _opened(self, now: float, alert: Alert) -> Incident:
-        return Incident(
+    def _opened(self, now: float, alert: Alert) -> _Kept:
+        incident = Incident(
             id=self._id(alert),
             title=alert.verdict.summary,
             severity=alert.severity,
@@ -95,6 +150,7 @@ class Grouping:
             ended_at=0.0,
             members=(alert.key,),
         )
+        return _Kept(incident, {})
 
     def _id(self, alert: Alert) -> str:
         """Short id that two daemons agree on, whose clocks and ticks differ by seconds.
@@ -102,18 +158,16 @@ class Grouping:
         The start is rounded down to whole flap windows. The same alert cannot open two incidents within one:
         it would have reopened the first.
         """
-        window = int(alert.started_at // self._flap_window_seconds)
-        text = "\n".join((root_of(alert.key.series.entity), *order(alert.key), str(window)))
+        window = int(alert.started_at // self._settings.flap_window)
+        text = "\n".join((*order(alert.key), str(window)))
         return hashlib.blake2s(text.encode("utf-8", "replace"), digest_size=6).hexdigest()
 
 
-def _joined(incident: Incident, alert: Alert, now: float) -> Incident:
-    """Open, with this member, told by the most severe one: the first of the highest severity seen."""
-    members = incident.members if alert.key in incident.members else (*incident.members, alert.key)
+def _told_by_the_worst(incident: Incident, alert: Alert, now: float) -> Incident:
+    """Open, with the words of the most severe member: the first of the highest severity seen."""
     worse = _RANK[alert.severity] > _RANK[incident.severity]
     return replace(
         incident,
-        members=members,
         updated_at=now,
         ended_at=0.0,
         title=alert.verdict.summary if worse else incident.title,

@@ -1,22 +1,25 @@
 """The life of every alert: inactive → pending → firing → resolving → resolved → forgotten.
 
 A rule's :class:`~aiops.detect.base.Timing` asks for K breaches among the last N points to fire and M clear points
-among the last N to resolve. Points, not seconds, move an alert; an unknown point moves nothing. Only two waits
-are in seconds (how long a resolved alert is kept, how long nothing may be heard), and no step adds more to them
-than ``longest_step``. So neither a jump of the wall clock nor a gap can fire or resolve anything by itself, and
-all state is in the :class:`~aiops.incidents.alert.Alert` records: put back, they go on as if nothing had happened.
+among the last N to resolve. Points, not seconds, move an alert; an unknown point moves nothing. Only waits are
+in seconds (how long a resolved alert is kept, how long nothing may be heard, how long one that flaps must be calm),
+and no step adds more to them than ``longest_step``. So neither a jump of the wall clock nor a gap can fire or resolve
+anything by itself, and all state is in the :class:`~aiops.incidents.alert.Alert` records: put back, they go on as if
+nothing had happened. Beside them stand the times of earlier firings, which only lower a severity.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from aiops.detect.base import AlertKey, Timing, Verdict, Verdicts
+from aiops.detect.base import AlertKey, Severity, Timing, Verdict, Verdicts
 from aiops.incidents.alert import Alert, AlertState, Incident, Reason, ReasonKind, Transition
 from aiops.incidents.settings import IncidentSettings
 
 _HISTORY_POINTS = 64
 _ALL_HISTORY = (1 << _HISTORY_POINTS) - 1
+_MOST_REMEMBERED = 10_000
+_LOWER = {Severity.WARNING: Severity.INFO}
 
 
 class Machine:
@@ -34,6 +37,7 @@ class Machine:
         self._timing = timing
         self._settings = settings
         self._alerts: dict[AlertKey, Alert] = {}
+        self._fired_at: dict[AlertKey, tuple[float, ...]] = {}
         self._last_step_at: float | None = None
 
     @property
@@ -50,6 +54,28 @@ class Machine:
         in the first step."""
         self._alerts = {alert.key: alert for alert in alerts if alert.state is not AlertState.INACTIVE}
         self._last_step_at = at
+
+    def remember(self, transitions: Iterable[Transition]) -> None:
+        """Learn from kept transitions, in any order, what fired often."""
+        for transition in sorted(transitions, key=lambda one: one.at):
+            if transition.began:
+                self._note(transition.alert.key, transition.at)
+
+    def succeed(self, before: "Machine", at: float | None) -> None:
+        """Go on where another machine stands, with other settings; ``at`` as for :meth:`restore`."""
+        self.restore(before.alerts.values(), at)
+        self._fired_at = dict(before._fired_at)  # noqa: SLF001 - one of us
+
+    def firings(self, key: AlertKey, now: float) -> int:
+        """How often an alert fired within ``frequent_window``."""
+        since = now - self._settings.frequent_window
+        return sum(since < at <= now for at in self._fired_at.get(key, ()))
+
+    def _note(self, key: AlertKey, at: float) -> None:
+        before = self._fired_at.pop(key, ())
+        self._fired_at[key] = (*before, at)[-self._settings.frequent_limit :]
+        if len(self._fired_at) > _MOST_REMEMBERED:
+            del self._fired_at[next(iter(self._fired_at))]  # the one that fired longest ago
 
     def assign(self, incidents: Iterable[Incident]) -> None:
         """Write into the members of open incidents where they belong."""
@@ -97,31 +123,43 @@ class Machine:
     ) -> tuple[Alert, Reason | None]:
         verdict = verdicts.breaches.get(key)
         if alert is None:
-            return self._first_breach(key, verdicts.breaches[key], now)
+            return self._first_breach(Alert(key, AlertState.PENDING, now, now, verdicts.breaches[key]), now)
+        if alert.active:
+            alert = replace(alert, firing_seconds=alert.firing_seconds + waited)
+        elif alert.ended_at:
+            ago = alert.calm_seconds if alert.state is AlertState.PENDING else alert.waited_seconds
+            alert = replace(alert, calm_seconds=ago + waited)
         if verdict is not None:
             return self._breach(alert, verdict, now)
         if key in verdicts.held and alert.active:
             return replace(alert, updated_at=now, waited_seconds=0.0), None
         if key in verdicts.unknown or alert.state is AlertState.RESOLVED:
             return self._wait(alert, now, waited)
-        return self._clear(alert, now)
+        return self._clear(alert, now, waited)
 
-    def _first_breach(self, key: AlertKey, verdict: Verdict, now: float) -> tuple[Alert, Reason | None]:
-        alert = Alert(key, AlertState.PENDING, now, now, verdict, history=1, judged=1, peak_score=verdict.raw_score)
-        return self._fire_or_wait(alert, Reason(ReasonKind.BREACH_SEEN, self._breaches_in(alert)[1]), now)
+    def _first_breach(self, alert: Alert, now: float) -> tuple[Alert, Reason | None]:
+        begun = replace(
+            alert,
+            state=AlertState.PENDING,
+            started_at=now,
+            updated_at=now,
+            history=1,
+            judged=1,
+            waited_seconds=0.0,
+            peak_score=alert.verdict.raw_score,
+        )
+        return self._fire_or_wait(begun, Reason(ReasonKind.BREACH_SEEN, self._breaches_in(begun)[1]), now)
 
     def _breach(self, alert: Alert, verdict: Verdict, now: float) -> tuple[Alert, Reason | None]:
         if alert.state is AlertState.RESOLVED:
             # ended_at stays until it fires: should it not, it is a resolved alert again.
-            moved, reason = self._first_breach(alert.key, verdict, now)
-            ended_at = 0.0 if moved.active else alert.ended_at
-            return replace(moved, incident=alert.incident, ended_at=ended_at), reason
+            return self._first_breach(replace(alert, verdict=verdict), now)
         if alert.active:
             # Severity is a label, hence identity: if it changed, receivers would see another alert.
             verdict = replace(verdict, severity=alert.severity)
             reason = Reason(ReasonKind.BREACH_AGAIN, "out of bounds again before there were enough clear points")
             again = alert.state is AlertState.RESOLVING
-            moved = replace(_breached(alert, verdict, now), state=AlertState.FIRING)
+            moved = replace(_breached(alert, verdict, now), state=AlertState.FIRING, calm_seconds=0.0)
             return moved, reason if again else None
         return self._fire_or_wait(_breached(alert, verdict, now), None, now)
 
@@ -129,26 +167,37 @@ class Machine:
         """Decide about a pending alert whose newest point is a breach."""
         breaches, text = self._breaches_in(alert)
         if breaches >= self._timing(alert.key.rule).breach_points:
-            # History starts anew: the points before must not count as clear ones.
-            fired = replace(alert, state=AlertState.FIRING, history=0, judged=0, ended_at=0.0)
-            return fired, Reason(ReasonKind.ENOUGH_BREACHES, text)
+            return self._fired(alert, text, now)
         # The only breach in the window begins a new run: a rare outlier must not date the next fault back.
         return (replace(alert, started_at=now) if breaches == 1 else alert), otherwise
 
-    def _clear(self, alert: Alert, now: float) -> tuple[Alert, Reason | None]:
+    def _fired(self, alert: Alert, text: str, now: float) -> tuple[Alert, Reason]:
+        often = self.firings(alert.key, now)
+        self._note(alert.key, now)
+        verdict = alert.verdict
+        if often >= self._settings.frequent_limit and verdict.severity in _LOWER:
+            lower = _LOWER[verdict.severity]
+            text += f"; {lower} instead of {verdict.severity}: it fired {often} times within the frequent_window"
+            verdict = replace(verdict, severity=lower)
+        # History starts anew: the points before must not count as clear ones.
+        fired = replace(
+            alert, state=AlertState.FIRING, verdict=verdict, history=0, judged=0, ended_at=0.0, firing_seconds=0.0,
+            calm_seconds=0.0, refired=alert.refired + bool(alert.ended_at),
+        )  # fmt: skip
+        return fired, Reason(ReasonKind.ENOUGH_BREACHES, text)
+
+    def _clear(self, alert: Alert, now: float, waited: float) -> tuple[Alert, Reason | None]:
         """A point within bounds, of an alert that is pending or active."""
         moved = _judged(alert, 0, now)
         if alert.state is AlertState.PENDING:
             breaches, text = self._breaches_in(moved)
-            return (moved, None) if breaches else self._calm(moved, Reason(ReasonKind.NOT_ENOUGH_BREACHES, text), now)
-        timing = self._timing(alert.key.rule)
-        points = min(moved.judged, timing.clear_window)
-        clears = points - (moved.history & _newest(points)).bit_count()
-        text = _count(clears, points, "within bounds", timing.clear_points)
-        if clears >= timing.clear_points:
+            return (moved, None) if breaches else self._calm(moved, Reason(ReasonKind.NOT_ENOUGH_BREACHES, text))
+        moved = replace(moved, state=AlertState.RESOLVING, calm_seconds=alert.calm_seconds + waited)
+        enough, text = self._clears_in(moved)
+        if enough and not self.kept_by(moved):
             return _resolved(moved, now), Reason(ReasonKind.ENOUGH_CLEARS, text)
         first = alert.state is AlertState.FIRING
-        return replace(moved, state=AlertState.RESOLVING), Reason(ReasonKind.CLEAR_SEEN, text) if first else None
+        return moved, Reason(ReasonKind.CLEAR_SEEN, text) if first else None
 
     def _wait(self, alert: Alert, now: float, waited: float) -> tuple[Alert, Reason | None]:
         """A point of which nothing is known, or any quiet point of a resolved alert."""
@@ -163,14 +212,30 @@ class Machine:
             return moved, None
         text = f"nothing was heard of the series for {seconds:.0f} s (at most {self._settings.gone_after:.0f} s)"
         gone = Reason(ReasonKind.SERIES_GONE, text)
-        return (_resolved(moved, now), gone) if alert.active else self._calm(moved, gone, now)
+        return (_resolved(moved, now), gone) if alert.active else self._calm(moved, gone)
 
-    def _calm(self, alert: Alert, reason: Reason, now: float) -> tuple[Alert, Reason]:
+    def _calm(self, alert: Alert, reason: Reason) -> tuple[Alert, Reason]:
         """A pending alert goes back to where it came from: never fired, or resolved a while ago."""
         if not alert.ended_at:
             return replace(alert, state=AlertState.INACTIVE), reason
-        ago = min(max(now - alert.ended_at, 0.0), self._settings.retention)
-        return replace(alert, state=AlertState.RESOLVED, history=0, judged=0, waited_seconds=ago), reason
+        return replace(alert, state=AlertState.RESOLVED, history=0, judged=0, waited_seconds=alert.calm_seconds), reason
+
+    def kept_by(self, alert: Alert) -> str:
+        """Which damping keeps an active alert although it is within bounds; ``""`` when none does."""
+        settings = self._settings
+        if alert.firing_seconds < settings.min_firing:
+            return f"fired {alert.firing_seconds:.0f} s ago (at least {settings.min_firing:.0f} s)"
+        # Firing for the nth time is having fired again n − 1 times.
+        if alert.refired + 1 >= settings.flap_limit and alert.calm_seconds < settings.flap_calm:
+            return (f"it flaps: fired {alert.refired + 1} times, and is within bounds for {alert.calm_seconds:.0f} s "
+                    f"(needs {settings.flap_calm:.0f} s)")  # fmt: skip
+        return ""
+
+    def _clears_in(self, alert: Alert) -> tuple[bool, str]:
+        timing = self._timing(alert.key.rule)
+        points = min(alert.judged, timing.clear_window)
+        clears = points - (alert.history & _newest(points)).bit_count()
+        return clears >= timing.clear_points, _count(clears, points, "within bounds", timing.clear_points)
 
     def _breaches_in(self, alert: Alert) -> tuple[int, str]:
         timing = self._timing(alert.key.rule)

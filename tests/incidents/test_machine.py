@@ -17,7 +17,7 @@ START = 1_000_000.0
 STEP = 5.0
 GONE_STEPS = 6
 RETENTION_STEPS = 9
-SETTINGS = IncidentSettings(retention=RETENTION_STEPS * STEP, gone_after=GONE_STEPS * STEP)
+SETTINGS = IncidentSettings(retention=RETENTION_STEPS * STEP, gone_after=GONE_STEPS * STEP, flap_limit=1000)
 KEY = AlertKey("QueueGrows", SeriesKey(Entity.of(EntityKind.REPLICA, job="vllm", instance="a:8000"), "queue_len"))
 OTHER = AlertKey("QueueGrows", SeriesKey(Entity.of(EntityKind.REPLICA, job="vllm", instance="b:8000"), "queue_len"))
 THREE_OF_FOUR = Timing(3, 4, 2, 3)
@@ -51,13 +51,20 @@ class Oracle:
     """Keeps whole lists and counts them anew each time."""
 
     timing: Timing
+    settings: IncidentSettings = SETTINGS
     active: bool = False
+    fired: int = 0
+    """How often, since it was last forgotten."""
+    firing: int = 0
+    calm: int = 0
+    """Steps since it fired, and within bounds since the last breach."""
     run: list[str] = field(default_factory=list)
     """Known points since the alert last fired or was resolved."""
     silent: int = 0
     ended_step: int | None = None
     was_pending: bool = False
     step: int = -1
+    last: str = ""
 
     def take(self, mark: str) -> AlertState:
         self.step += 1
@@ -66,6 +73,8 @@ class Oracle:
             mark = "C"
         if mark not in "UH":
             self.run.append(mark)
+        self.last, self.firing = mark, self.firing + 1
+        self.calm = 0 if mark == "B" else self.calm + (mark == "C")
         (self._while_active if self.active else self._while_quiet)()
         self.was_pending = self.pending
         return self._name()
@@ -74,13 +83,19 @@ class Oracle:
     def pending(self) -> bool:
         return not self.active and "B" in self.run[-self.timing.window_points :]
 
+    def _may_end(self) -> bool:
+        flaps = self.fired >= self.settings.flap_limit and self.calm * STEP < self.settings.flap_calm
+        return self.last == "C" and not flaps and self.firing * STEP >= self.settings.min_firing
+
     def _while_active(self) -> None:
-        if self.run[-self.timing.clear_window :].count("C") >= self.timing.clear_points or self.silent >= GONE_STEPS:
+        clears = self.run[-self.timing.clear_window :].count("C")
+        if (clears >= self.timing.clear_points and self._may_end()) or self.silent >= GONE_STEPS:
             self.active, self.run, self.silent, self.ended_step = False, [], 0, self.step
 
     def _while_quiet(self) -> None:
         if self.run[-self.timing.window_points :].count("B") >= self.timing.breach_points:
-            self.active, self.run, self.ended_step = True, [], None
+            self.fired = self.fired + 1 if self.ended_step is not None else 1
+            self.active, self.run, self.ended_step, self.firing, self.calm = True, [], None, 0, 0
         elif self.silent >= GONE_STEPS:
             self.run, self.silent = [], 0
         elif not self.pending and not self.was_pending and self._forgettable():
@@ -107,9 +122,20 @@ RUNS = st.lists(st.tuples(st.sampled_from("BCUH"), st.integers(1, 12)), max_size
 STREAMS = RUNS.map(lambda runs: "".join(mark * length for mark, length in runs)) | st.text("BCUH", max_size=80)
 
 
-@given(timings(), STREAMS)
-def test_every_state_is_that_of_the_naive_oracle(timing: Timing, marks: str) -> None:
-    machine, oracle = machine_of(timing), Oracle(timing)
+@st.composite
+def dampings(draw: st.DrawFn) -> IncidentSettings:
+    return SETTINGS.model_copy(
+        update={
+            "min_firing": draw(st.integers(0, 6)) * STEP,
+            "flap_limit": draw(st.integers(1, 3)),
+            "flap_calm": draw(st.integers(0, 8)) * STEP,
+        }
+    )
+
+
+@given(timings(), dampings(), STREAMS)
+def test_every_state_is_that_of_the_naive_oracle(timing: Timing, settings: IncidentSettings, marks: str) -> None:
+    machine, oracle = machine_of(timing, settings), Oracle(timing, settings)
     for i, mark in enumerate(marks):
         machine.step(START + i * STEP, point(mark))
         assert state(machine) == oracle.take(mark), f"after {marks[: i + 1]}"
@@ -231,6 +257,50 @@ def test_a_value_between_the_two_thresholds_changes_nothing() -> None:
     assert [t.reason.kind for t in told][-2:] == [ReasonKind.CLEAR_SEEN, ReasonKind.ENOUGH_CLEARS]
     assert machine.alerts[KEY].ended_at == START + 104 * STEP
     assert run(machine_of(), "BBH" + "H" * 4)[-1].reason.kind is ReasonKind.NOT_ENOUGH_BREACHES, "it is no breach"
+
+
+def test_what_flaps_is_kept_until_it_is_calm() -> None:
+    """Two points bad, two fine, for ever: told twice, then it keeps firing, then it ends with one calm stretch."""
+    machine = machine_of(Timing(1, 1, 2, 2), SETTINGS.model_copy(update={"flap_limit": 3, "flap_calm": 6 * STEP}))
+    told = run(machine, "BBCC" * 20)
+    assert [t.began for t in told if t.began or t.ended] == [True, False, True, False, True]
+    alert = machine.alerts[KEY]
+    assert (alert.state, alert.refired) == (AlertState.RESOLVING, 2)
+    assert machine.kept_by(alert) == "it flaps: fired 3 times, and is within bounds for 10 s (needs 30 s)"
+    told = run(machine, "CCCC", START + 80 * STEP)
+    assert [t.reason.kind for t in told] == [ReasonKind.ENOUGH_CLEARS]
+
+
+def test_it_fires_at_least_so_long() -> None:
+    machine = machine_of(Timing(1, 1, 1, 1), SETTINGS.model_copy(update={"min_firing": 3 * STEP}))
+    told = run(machine, "BCCCC")
+    assert [(t.at - START) / STEP for t in told if t.ended] == [3.0]
+
+
+def test_what_fires_often_is_told_lower_and_a_page_never() -> None:
+    for severity, last in ((Severity.WARNING, Severity.INFO), (Severity.CRITICAL, Severity.CRITICAL)):
+        settings = SETTINGS.model_copy(update={"frequent_limit": 3, "frequent_window": 1000.0})
+        machine = machine_of(Timing(1, 1, 1, 1), settings)
+        found = []
+        for time in (0.0, 200.0, 400.0, 600.0, 3000.0):
+            (fired,) = machine.step(START + time, Verdicts({KEY: verdict(severity)}))
+            found.append(fired.alert.severity)
+            machine.step(START + time + STEP, Verdicts({KEY: verdict(severity)}))
+            assert machine.alerts[KEY].severity is found[-1], "it stays while the alert fires"
+            machine.step(START + time + 2 * STEP, Verdicts({}))
+        assert found == [severity, severity, severity, last, severity]
+
+
+def test_how_often_it_fired_is_learnt_from_what_was_kept() -> None:
+    machine, after = (machine_of(Timing(1, 1, 1, 1)) for _ in range(2))
+    told = run(machine, "BC" * 4)
+    after.remember(reversed(told))
+    assert after.firings(KEY, START + 60) == machine.firings(KEY, START + 60) == 4
+    assert after.firings(OTHER, START + 60) == 0
+    other = machine_of()
+    other.succeed(machine, START)
+    assert other.firings(KEY, START + 60) == 4
+    assert dict(other.alerts) == dict(machine.alerts)
 
 
 def test_an_outage_shorter_than_the_limit_changes_nothing_however_often() -> None:

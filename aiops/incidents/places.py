@@ -1,0 +1,97 @@
+"""Where something is in the fleet, from the smallest part to the whole: GPU, host, replica, pool, model, route.
+
+Two entities that share a place may be one story. Labels of an entity tell most of its places; that the GPUs of a host
+serve a pool is known from the replicas that answer there (:class:`Fleet`).
+"""
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+from aiops.signals.topology import pool_of
+from aiops.signals.types import Entity, EntityKind, SeriesKey
+
+Place = tuple[str, str]
+"""Level and name, such as ``("pool", "chat")``."""
+_ROOT_LABELS = ("pool", "job", "node", "instance")
+_HARDWARE = (EntityKind.GPU, EntityKind.NODE)
+
+
+def root_of(entity: Entity) -> str:
+    """Name of the widest thing that an entity belongs to by its own labels, such as ``pool=chat``."""
+    return next((f"{name}={value}" for name in _ROOT_LABELS if (value := entity.label(name))), str(entity))
+
+
+class Fleet:
+    """Knows who serves where; looks anew when the series change.
+
+    Parameters
+    ----------
+    this_host
+        Name of the machine that loopback addresses mean.
+    """
+
+    def __init__(self, this_host: str = "") -> None:
+        self._this_host = _short(this_host)
+        self._keys: Sequence[SeriesKey | None] = ()
+        self._served: dict[str, dict[Place, None]] = {}
+        self._places: dict[Entity, tuple[Place, ...]] = {}
+
+    def follow(self, keys: Sequence[SeriesKey | None]) -> None:
+        """Take in the series of the window; cheap while it is the same object."""
+        if keys is self._keys:
+            return
+        self._keys, self._places = keys, {}
+        self._served = {}
+        for entity in dict.fromkeys(key.entity for key in keys if key is not None):
+            host = self._host(entity) if entity.kind is EntityKind.REPLICA else ""
+            if host:
+                self._served.setdefault(host, {}).update(dict.fromkeys(_service(entity)))
+
+    def places(self, entity: Entity) -> tuple[Place, ...]:
+        """Places of an entity, the smallest first."""
+        found = self._places.get(entity)
+        if found is None:
+            found = self._places[entity] = tuple(self._look(entity))
+        return found
+
+    def _look(self, entity: Entity) -> list[Place]:
+        host = self._host(entity)
+        found = [("gpu", entity.label("gpu")), ("host", host)]
+        if entity.kind in _HARDWARE:
+            found += self._served.get(host, {})
+        else:
+            instance = entity.label("instance")
+            found += [("replica", f"{entity.label('job')}/{instance}" if instance else ""), *_service(entity)]
+        return [(level, name) for level, name in found if name] or [("entity", str(entity))]
+
+    def _host(self, entity: Entity) -> str:
+        """Machine that an entity runs on; ``""`` when no label tells."""
+        named = entity.label("node") or _host_of(entity.label("instance"))
+        here = named == "localhost" or _is_loopback(named)
+        return self._this_host or named if here else _short(named)
+
+
+def _service(entity: Entity) -> list[Place]:
+    """Pool, model and route of something that serves."""
+    pool = entity.label("pool") if entity.kind is EntityKind.POOL else pool_of(entity).label("pool")
+    return [("pool", pool), ("model", entity.label("model_name")), ("route", entity.label("route"))]
+
+
+def _host_of(instance: str) -> str:
+    host, colon, port = instance.rpartition(":")
+    return (host if colon and port.isdigit() else instance).strip("[]")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _short(host: str) -> str:
+    """``n1.example.com`` is ``n1``, as the driver and the orchestrator call it; addresses stay."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return host.lower().partition(".")[0]
