@@ -73,7 +73,8 @@ class Story:
         self.ends += [one.id for one in changed if not one.open]
         self.told.append(tuple(
             [f"{move.alert.key.rule} {move.alert.key.series} {move.before} {move.alert.state}" for move in moved]
-            + [" ".join(map(str, (one.open, one.members))) for one in changed]
+            # Which of two that fire at once began first is told by the wall clock; it names the incident, no more.
+            + sorted(f"{one.open} {sorted(map(str, one.members))}" for one in changed)
         ))  # fmt: skip
         for move in moved:
             alert = self.machine.alerts.get(move.alert.key)
