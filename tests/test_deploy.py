@@ -25,6 +25,8 @@ Document = dict[str, Any]
 def manifests() -> Iterator[tuple[Path, Document]]:
     for file in sorted(KUSTOMIZE.rglob("*.yaml")):
         for document in yaml.safe_load_all(file.read_text()):
+            if isinstance(document, list):  # a JSON patch
+                continue
             if "kind" in document and "kustomize" not in document["apiVersion"]:
                 yield file, document
 
@@ -211,3 +213,21 @@ def test_ci_runs_every_python_that_is_promised() -> None:
 def test_workflows_may_do_little_by_default() -> None:
     for file in (ROOT / ".github/workflows").glob("*.yml"):
         assert yaml.safe_load(file.read_text())["permissions"] == {"contents": "read"}
+
+
+def test_the_only_right_is_to_see_pods_and_only_the_component_gives_a_token() -> None:
+    roles = [document for _, document in MANIFESTS if document["kind"] in ("Role", "ClusterRole")]
+    assert [role["rules"] for role in roles] == [
+        [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
+    ]
+    (binding,) = [document for _, document in MANIFESTS if document["kind"] == "ClusterRoleBinding"]
+    assert binding["roleRef"]["name"] == roles[0]["metadata"]["name"]
+    (account,) = [document for _, document in MANIFESTS if document["kind"] == "ServiceAccount"]
+    assert [(s["name"], s["namespace"]) for s in binding["subjects"]] == [("aiops", account["metadata"]["namespace"])]
+    (patch,) = yaml.safe_load((KUSTOMIZE / "components/discovery/token.yaml").read_text())
+    for kind in ("DaemonSet", "StatefulSet"):
+        (workload,) = [document for _, document in MANIFESTS if document["kind"] == kind]
+        where: Any = workload
+        for part in patch["path"].strip("/").split("/"):
+            where = where[part]
+        assert (where, patch["value"]) == (False, True)

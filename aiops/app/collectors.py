@@ -87,6 +87,8 @@ class Collectors:
     async def configure(self, scrape: ScrapeSettings, folder: Path) -> None:
         """Take other scrape settings; targets that stay equal keep their state."""
         self._look_around = scrape.look_around and not scrape.all_jobs
+        if self._discovery is not None:
+            self._discovery.close()
         self._discovery = Discovery(
             scrape.all_jobs,
             session=self._session(Reach.ANYWHERE),
@@ -183,6 +185,8 @@ class Collectors:
 
     async def close(self) -> None:
         """Let go of threads and sockets; the supervisor has stopped the loops before."""
+        if self._discovery is not None:
+            self._discovery.close()
         for running in self._running.values():
             await running.collector.close()
         for session in self._sessions.values():

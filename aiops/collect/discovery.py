@@ -1,4 +1,4 @@
-"""Where targets come from: configuration, files (``file_sd``) and URLs (``http_sd``), as Prometheus reads them.
+"""Where targets come from: configuration, files (``file_sd``), URLs (``http_sd``) and pods (``kubernetes_sd``).
 
 The rule of all sources: an error keeps the last good list and is reported; only a good answer changes targets.
 Lists are written by others, so they are size-capped, strictly typed, and may not use YAML aliases.
@@ -15,6 +15,7 @@ import yaml
 from aiohttp import ClientSession
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from aiops.collect.pods import PodSource
 from aiops.collect.settings import FileDiscoverySettings, HttpDiscoverySettings, JobSettings
 from aiops.collect.targets import Found, Group, build
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
@@ -51,6 +52,10 @@ class Source(Protocol):
         """Look once; set ``groups`` and ``problems``, never raise for what is outside."""
         ...
 
+    def close(self) -> None:
+        """Let go of whatever goes on between two looks."""
+        ...
+
 
 class FileSource:
     """Files of one ``file_sd`` entry. A file that is gone takes its targets with it, a broken one keeps them."""
@@ -61,6 +66,9 @@ class FileSource:
         self.problems: Sequence[str] = ()
         self._patterns = tuple(folder / pattern for pattern in settings.files)
         self._known: dict[Path, tuple[bytes, tuple[Group, ...]]] = {}
+
+    def close(self) -> None:
+        """Nothing goes on."""
 
     async def poll(self) -> None:
         """Compare the content of the files with what was read before."""
@@ -96,6 +104,9 @@ class HttpSource:
         self.problems: Sequence[str] = ()
         self._url = settings.url
         self._client = HttpClient(settings.client, session)
+
+    def close(self) -> None:
+        """Nothing goes on."""
 
     async def poll(self) -> None:
         """Ask once."""
@@ -158,16 +169,26 @@ class Discovery:
     async def look(self) -> Found:
         """Ask the sources whose refresh interval has passed, all at once, and build the targets.
 
-        Cheap when nothing is due: then the same object as before comes back. Ends within 10 s.
+        Cheap when nothing changed: then the same object as before comes back. Ends within 10 s.
         """
         now = self._clock.monotonic()
         due = [place for place, at in enumerate(self._due) if at <= now]
         if due or self._found is None:
+            before = self._known()
             await asyncio.gather(*(self._sources[place][1].poll() for place in due))
             for place in due:
                 self._due[place] = now + self._sources[place][1].refresh_seconds
-            self._found = self._build()
+            if self._found is None or self._known() != before:
+                self._found = self._build()
         return self._found
+
+    def close(self) -> None:
+        """Let go of the sources."""
+        for _, source in self._sources:
+            source.close()
+
+    def _known(self) -> list[tuple[Sequence[Group], Sequence[str]]]:
+        return [(source.groups, source.problems) for _, source in self._sources]
 
     def _build(self) -> Found:
         groups: dict[str, list[Group]] = {}
@@ -180,6 +201,7 @@ class Discovery:
 def _sources_of(job: JobSettings, session: ClientSession, folder: Path) -> Iterable[Source]:
     yield from (FileSource(settings, folder) for settings in job.file_sd)
     yield from (HttpSource(settings, session) for settings in job.http_sd)
+    yield from (PodSource(settings, session, taken=job.labels) for settings in job.kubernetes_sd)
 
 
 def _read_file(path: Path, known: tuple[bytes, tuple[Group, ...]] | None) -> tuple[bytes, tuple[Group, ...]]:

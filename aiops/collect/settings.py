@@ -11,6 +11,7 @@ from yarl import URL
 
 from aiops.collect.relabel import RelabelRule
 from aiops.kit.http_settings import HttpClientSettings
+from aiops.kit.kubernetes import KubernetesSettings
 from aiops.kit.settings import Duration, Section, Size
 
 LabelName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=128)]
@@ -84,6 +85,22 @@ class HttpDiscoverySettings(Section):
     """Credentials and TLS towards the URL."""
 
 
+class KubernetesDiscoverySettings(Section):
+    """Targets from the pods of a cluster, listed once and then followed."""
+
+    namespaces: tuple[str, ...] = ()
+    """Where to look. Empty: everywhere, which needs a ClusterRole."""
+    label_selector: str = ""
+    """Only pods with these labels, such as ``app=vllm``."""
+    field_selector: str = ""
+    """Only pods with these fields. An agent per node writes ``spec.nodeName=${NODE_NAME}``."""
+    annotated: bool = True
+    """Only pods with the annotation ``prometheus.io/scrape: "true"``; ``prometheus.io/port``, ``…/path`` and
+    ``…/scheme`` say where. Off: every container port is a target, for relabelling to choose from."""
+    api: KubernetesSettings = KubernetesSettings()
+    """The API server. In a pod nothing has to be set."""
+
+
 class JobSettings(Section):
     """Targets of one sort. Keys are those of a scrape config of Prometheus, shortened."""
 
@@ -95,6 +112,8 @@ class JobSettings(Section):
     """Targets from files."""
     http_sd: tuple[HttpDiscoverySettings, ...] = ()
     """Targets from URLs."""
+    kubernetes_sd: tuple[KubernetesDiscoverySettings, ...] = ()
+    """Targets from pods. They carry ``namespace``, ``pod``, ``node`` and ``pool`` (namespace and owner)."""
     labels: dict[LabelName, LabelValue] = Field(default_factory=dict)
     """Labels of every target that does not bring its own."""
     scheme: Literal["http", "https"] = "http"

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import ClientSession
 from pydantic import Field
 
-from aiops.kit.http import Answer, HttpClient, HttpClientSettings
+from aiops.kit.http import Answer, Hear, HttpClient, HttpClientSettings
 from aiops.kit.http_settings import AuthorizationSettings, TlsSettings
 from aiops.kit.retry import Permanent, Temporary
 from aiops.kit.settings import Duration
@@ -94,6 +94,15 @@ class Kubernetes:
     async def get(self, path: str) -> Json:
         """Read an object or a list."""
         return await self._ask("GET", path)
+
+    async def watch(self, path: str, hear: Hear, *, seconds: float) -> None:
+        """Hear what changes below ``path`` (with ``watch=1``) piece by piece, until the server or ``hear`` ends it."""
+        answer = await self._client.ask(
+            "GET", self._url + path, timeout_seconds=seconds, limit_bytes=_LIMIT_BYTES,
+            headers={"Accept": "application/json"}, hear=hear,
+        )  # fmt: skip
+        if not 200 <= answer.status < 300:
+            raise _failure(answer, f"GET {path} answered {answer.status}{_said(answer)}")
 
     async def create(self, path: str, body: Json) -> Json:
         """Create an object in the list at ``path``."""

@@ -1,5 +1,6 @@
 """An API server of Kubernetes as its clients see it: versions, conflicts, dry runs, tokens, and errors on demand."""
 
+import asyncio
 import copy
 import json
 from dataclasses import dataclass, field
@@ -10,6 +11,94 @@ from aiohttp import web
 Json = dict[str, Any]
 REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired",
            415: "UnsupportedMediaType", 429: "TooManyRequests", 500: "InternalError"}  # fmt: skip
+
+
+@dataclass
+class Pods:
+    """The list of pods, in pages and as a stream of what changes.
+
+    Attributes
+    ----------
+    oldest
+        Versions before this one are not kept any more: a watch from there gets 410 in the stream.
+    forbidden
+        Namespaces ("" = all of them) that the caller's role does not cover.
+    drop
+        Watches end at once, with the connection.
+    """
+
+    items: dict[str, Json] = field(default_factory=dict)
+    events: list[tuple[int, str, Json]] = field(default_factory=list)
+    version: int = 1000
+    oldest: int = 0
+    forbidden: set[str] = field(default_factory=set)
+    drop: bool = False
+    asked: list[dict[str, str]] = field(default_factory=list)
+    watching: int = 0
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, pod: Json) -> None:
+        uid = pod["metadata"]["uid"]
+        self._note("MODIFIED" if uid in self.items else "ADDED", pod)
+        self.items[uid] = pod
+
+    def delete(self, uid: str) -> None:
+        self._note("DELETED", self.items.pop(uid))
+
+    def bookmark(self) -> None:
+        self._note("BOOKMARK", {"kind": "Pod", "metadata": {}})
+
+    def _note(self, kind: str, pod: Json) -> None:
+        self.version += 1
+        pod["metadata"]["resourceVersion"] = str(self.version)
+        self.events.append((self.version, kind, copy.deepcopy(pod)))
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(dict(request.query))
+        parts = request.path.split("/")
+        namespace = parts[4] if parts[3] == "namespaces" else ""
+        if namespace in self.forbidden:
+            body = {"kind": "Status", "code": 403, "message": f'pods is forbidden: cannot list in "{namespace or "*"}"'}
+            return web.json_response(body, status=403)
+        if request.query.get("watch"):
+            return await self._stream(request, namespace)
+        found = [pod for pod in self.items.values() if namespace in ("", pod["metadata"]["namespace"])]
+        begin, limit = int(request.query.get("continue", "0")), int(request.query["limit"])
+        metadata = {"resourceVersion": str(self.version)}
+        if begin + limit < len(found):
+            metadata["continue"] = str(begin + limit)
+        items = copy.deepcopy(found[begin : begin + limit])
+        return web.json_response({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": items})
+
+    async def _stream(self, request: web.Request, namespace: str) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        seen = int(request.query["resourceVersion"])
+        self.watching += 1
+        try:
+            while not self.drop:
+                if seen < self.oldest:
+                    gone = {"kind": "Status", "code": 410, "message": f"too old resource version: {seen}"}
+                    await response.write(json.dumps({"type": "ERROR", "object": gone}).encode() + b"\n")
+                    break
+                changed = self._changed
+                for version, kind, pod in [event for event in self.events if event[0] > seen]:
+                    if kind == "BOOKMARK" or namespace in ("", pod["metadata"]["namespace"]):
+                        await response.write(json.dumps({"type": kind, "object": pod}).encode() + b"\n")
+                    seen = version
+                await changed.wait()
+        finally:
+            self.watching -= 1
+        if self.drop and request.transport is not None:
+            request.transport.abort()
+        return response
+
+    def kick(self) -> None:
+        """Have the watches look at ``drop`` and ``oldest``."""
+        self._changed.set()
+        self._changed = asyncio.Event()
 
 
 @dataclass
@@ -27,6 +116,7 @@ class Api:
     """
 
     token: str = ""
+    pods: Pods = field(default_factory=Pods)
     objects: dict[str, Json] = field(default_factory=dict)
     next_errors: list[int | None] = field(default_factory=list)
     asked: list[tuple[str, str, Json | None]] = field(default_factory=list)
@@ -54,7 +144,7 @@ class Api:
         body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": REASONS[code]}
         return web.json_response(body, status=code, headers={"Retry-After": "7"} if code == 429 else {})
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         text = await request.text()
         body = json.loads(text) if text else None
         self.asked.append((request.method, request.path_qs, body))
@@ -63,6 +153,8 @@ class Api:
             return self._status(error, f"on demand: {error}")
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             return self._status(401, "Unauthorized")
+        if request.method == "GET" and request.path.endswith("/pods"):
+            return await self.pods.handle(request)
         return self._answer(request, body)
 
     def _answer(self, request: web.Request, body: Json | None) -> web.Response:
