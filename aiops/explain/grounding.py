@@ -21,7 +21,6 @@ from aiops.explain.lexicon import (
     CHANGE,
     DOWN,
     EXCLUDING,
-    KNOWN_WORDS,
     NEGATIVE,
     OPEN,
     OVER,
@@ -30,6 +29,7 @@ from aiops.explain.lexicon import (
     SECONDARY,
     SEVERITY,
     UP,
+    is_known,
 )  # fmt: skip
 from aiops.explain.numbers import unfounded
 from aiops.explain.words import plain
@@ -186,7 +186,7 @@ class Checker:
         diagnosis = self._known.diagnosis
         words = {word for word, _ in reading.words}
         told = (
-            self._abstains(reading) and bool(words & {"cause", "原因"}),
+            self._abstains(reading) and bool(words & {"cause", "原因", "confidence", "置信度"}),
             bool(reading.causes) and set(reading.causes) <= self._known.excluded,
             bool(words & CHANGE) and not diagnosis.changes and not reading.causes,
             bool(words & {"action", "actions", "操作"}) and not (diagnosis.cause and diagnosis.cause.actions),
@@ -224,7 +224,7 @@ class Checker:
 
     def _words(self, reading: Reading) -> str:
         for word, _ in reading.words:
-            if word not in KNOWN_WORDS:
+            if not is_known(word):
                 return f"{word!r} is not a word that can be checked"
         anchored = reading.numbers or reading.signals or reading.causes or reading.times or reading.named
         return "" if anchored or reading.says(NEGATIVE) else "it says nothing that can be checked"

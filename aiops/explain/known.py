@@ -69,7 +69,9 @@ class Known:
         roots = {plain(root_of(key.series.entity), 120) for key in incident.members}
         rules = {key.rule for key in incident.members}
         reasons = {diagnosis.reason, *(one.reason for one in diagnosis.ruled_out)}
-        fixes = {self.words.fix(cause.id, language, cause.fix) for cause in diagnosis.causes[:1] for language in Language}
+        fixes = {
+            self.words.fix(cause.id, language, cause.fix) for cause in diagnosis.causes[:1] for language in Language
+        }
         found = rules | books | actions | said | roots | reasons | fixes | {incident.id, diagnosis.ranker}
         return frozenset(plain(text).lower().rstrip(".。") for text in found if len(text) > 1)
 

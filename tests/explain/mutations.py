@@ -13,7 +13,9 @@ from aiops.explain.quantities import quantities
 from tests.explain.cases import CAUSES, Case, words
 
 Operator = Callable[[Claim, Case, random.Random], Claim | None]
-NUMBER = re.compile(r"(?<![\w.:\-])\d+(?:\.\d+)?(?= (?:s|ms|min|h|%|GiB/s|MiB/s|MHz|°C|W|requests|events|tokens|replicas)\b)")
+NUMBER = re.compile(
+    r"(?<![\w.:\-])\d+(?:\.\d+)?(?= (?:s|ms|min|h|%|GiB/s|MiB/s|MHz|°C|W|requests|events|tokens|replicas)\b)"
+)
 
 
 def replaced(claim: Claim, start: int, end: int, text: str) -> Claim:
@@ -77,8 +79,8 @@ def other_cause(claim: Claim, one: Case, rng: random.Random) -> Claim | None:
 
 
 def other_way(claim: Claim, one: Case, rng: random.Random) -> Claim | None:
-    pairs = {"(higher)": "(lower)", "(lower)": "(higher)", " rose ": " fell ", " fell ": " rose ", "（偏高）": "（偏低）",
-             "（偏低）": "（偏高）", "上升": "下降", "下降": "上升"}  # fmt: skip
+    ways = (("(higher)", "(lower)"), (" rose ", " fell "), ("（偏高）", "（偏低）"), ("上升", "下降"))
+    pairs = dict(ways) | {new: old for old, new in ways}
     for old, new in pairs.items():
         if old in claim.text:
             return Claim(claim.text.replace(old, new, 1), claim.evidence)
@@ -97,7 +99,8 @@ def invented_xid(claim: Claim, one: Case, rng: random.Random) -> Claim | None:
 
 
 def negated(claim: Claim, one: Case, rng: random.Random) -> Claim | None:
-    for old, new in ((" was ", " was not "), (" is ", " is not "), ("为", "不为"), (" reached ", " never reached ")):
+    swaps = ((" was ", " was not "), (" is ", " is not "), ("为", "不为"), (" reached ", " never reached "))
+    for old, new in swaps:
         if old in claim.text and "uled out" not in claim.text:
             return Claim(claim.text.replace(old, new, 1), claim.evidence)
     return None
@@ -108,7 +111,9 @@ def uncited(claim: Claim, one: Case, rng: random.Random) -> Claim | None:
     if len(claim.evidence) != 1 or not number_of(claim, rng) or "onfidence" in claim.text:
         return None
     fact = next(fact for fact in one.diagnosis.evidence if fact.id == claim.evidence[0])
-    others = [o.id for o in one.diagnosis.evidence if o.series and fact.series and o.series.signal != fact.series.signal]
+    others = [
+        o.id for o in one.diagnosis.evidence if o.series and fact.series and o.series.signal != fact.series.signal
+    ]
     other = rng.choice(others)
     return Claim(re.sub(r"E\d+", other, claim.text), (other,))
 

@@ -1,4 +1,4 @@
-"""True sentences about a case: the narrator's own in both languages, and ways in which people and models say the same."""
+"""True sentences about a case: the narrator's own in both languages, and ways in which others say the same."""
 
 from collections.abc import Iterator
 
@@ -15,9 +15,24 @@ _FACT_FORMS = (
     "At {entity}, {signal} reached {value} ({expected} expected).",
     "{signal} of {entity} {rose} from {expected} to {value} [{id}].",
     "Evidence {id} shows that {signal} of {entity} was {value}.",
-    "Users wait because of it: {signal} is {value}, normally {expected}." "",
     "{entity} 的{zh}{up}到 {value}，通常为 {expected}。",
     "{zh}为 {value}，预期为 {expected}。",
+    "The {signal} on {entity} stood at {value}, compared with a usual {expected}.",
+    "We see {value} for {signal} at {entity}; the baseline is {expected}.",
+    "{entity} shows {signal} of {value} against {expected} normally [{id}].",
+    "Measured {signal}: {value}. Expected: {expected}.",
+    "It is likely that users noticed it: the {signal} was at about {value}.",
+    "During the incident the {signal} was {way} than expected, {value}.",
+    "数据显示，{entity} 的{zh}达到 {value}，而预期为 {expected}。",
+    "{zh}{up}，当前为 {value} [{id}]。",
+    "Around that moment, {entity} had {signal} at {value}; {expected} would be normal.",
+    "{signal} ({entity}) went {went} {value} although {expected} was expected [{id}].",
+    "What users experience is degraded: {signal} peaked at {value}.",
+    "Compared to the baseline of {expected}, the {signal} is now {value} on {entity}.",
+    "Our measurements for {entity} suggest an anomaly, since {signal} is at {value} (usually {expected}).",
+    "The engine reported {signal} of {value}, whereas the reference is {expected} [{id}].",
+    "{entity} 的{zh}异常：当前 {value}，基线 {expected}。",
+    "证据 {id} 表明{zh}{up}至 {value}。",
 )
 
 
@@ -45,15 +60,23 @@ def rephrased(one: Case) -> Iterator[Claim]:
             "expected": worded(fact.expected, fact.unit),
             "rose": "rose" if higher else "fell",
             "up": "上升" if higher else "下降",
+            "way": "higher" if higher else "lower",
+            "went": "up to" if higher else "down to",
             "id": fact.id,
         }
         for form in _FACT_FORMS:
-            if "because" not in form:
-                yield Claim(form.format(**values), (fact.id,))
+            yield Claim(form.format(**values), (fact.id,))
+        if fact.expected and fact.value / fact.expected > 1.5:
+            times = fact.value / fact.expected
+            yield Claim(f"{values['signal']} is {times:.1f} times the expected value.", (fact.id,))
     first, *others = one.diagnosis.causes
     yield Claim(f"The most likely cause is: {CAUSES[first.id][0]}.", first.evidence)
     yield Claim(f"It is caused by {first.id} at {called(first.entity)}.", first.evidence)
     yield Claim(f"最可能的原因是 {CAUSES[first.id][0]}。", first.evidence)
+    yield Claim(f"Root cause: {CAUSES[first.id][0]} ({called(first.entity)}).", first.evidence)
+    yield Claim(
+        f"It is explained by {first.id}, with a confidence of {worded(first.confidence, 'ratio')}.", first.evidence
+    )
     for other in others:
         yield Claim(f"Less likely is {CAUSES[other.id][0]}.", other.evidence)
     for out in one.diagnosis.ruled_out:
