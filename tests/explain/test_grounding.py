@@ -175,8 +175,7 @@ def test_what_is_said_twice_is_kept_once() -> None:
 
 
 def test_orders_and_reassurances_are_no_known_words() -> None:
-    for (
-        word
-    ) in "ignore delete disable silence fine harmless healthy false all every always everything safe expire".split():
+    orders = ["ignore", "delete", "disable", "silence"]
+    for word in [*orders, "fine", "harmless", "healthy", "false", "all", "every", "always", "everything", "safe"]:
         assert not is_known(word), word
     assert [word for word, _ in words_in("GPU's 数值已知升高")] == ["gpu", "数值", "已知", "升高"]
