@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format bench lock render clean
+.PHONY: demo test check format bench llm-eval lock render clean
 
 demo: $(VENV)/.core  ## first result in one command: a simulated fleet, a fault, an incident
 	$(BIN)/aiops demo
@@ -27,6 +27,10 @@ bench: $(VENV)/.dev  ## side-by-side measurements, one JSON document each
 
 render: $(VENV)/.dev  ## rewrite the generated files
 	$(BIN)/aiops render
+
+llm-eval: $(VENV)/.dev  ## ask a language model about known incidents: LLM_URL=http://host:8000/v1 LLM_MODEL=name
+	@test -n "$(LLM_URL)" -a -n "$(LLM_MODEL)" || { echo "usage: make llm-eval LLM_URL=http://host:8000/v1 LLM_MODEL=name"; exit 2; }
+	@LLM_URL=$(LLM_URL) LLM_MODEL=$(LLM_MODEL) $(BIN)/python benchmarks/live/llm_eval.py
 
 lock: $(VENV)/.dev  ## resolve the lock files anew
 	$(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header -o requirements/core.txt

@@ -18,10 +18,12 @@ from aiops.app.cli import build_parser
 from aiops.app.config import Config
 from aiops.app.config_shape import keys_of
 from aiops.app.daemon import Daemon
+from aiops.app.explain import ExplainCounts
 from aiops.app.fits import FitCounts
 from aiops.app.grammar import leaves, options
 from aiops.app.source import DaemonSource
 from aiops.detect.base import AlertKey, Severity, Verdict, scope_of
+from aiops.explain.llm import LlmCounts
 from aiops.incidents.alert import Alert, AlertState, Incident
 from aiops.incidents.feedback import Tally
 from aiops.incidents.slo import WINDOWS, Budget
@@ -227,6 +229,7 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "read_families": ({"llm/a:8000": Beat()},),
     "signal_families": ([(SERIES, 1.0)],),
     "fit_families": (FitCounts(),),
+    "explain_families": (ExplainCounts(), LlmCounts(), 0),
     "slo_families": ([BUDGET],),
     "feedback_families": ({"zscore": Tally(3, 1)}, {scope_of(ALERT.key): 2.0}),
 }

@@ -42,10 +42,22 @@ from aiops.web.source import ReloadFailed
 
 _LOG = logging.getLogger("aiops.app.daemon")
 _STOP_SECONDS = 2.0
+_EXPLAIN_SECONDS = 1.0
 _GIVE_BACK_SECONDS = 30.0
 _WEB_FILE_SECONDS = 5.0
 _TOLD = (AlertState.FIRING, AlertState.RESOLVED)  # what comes and goes between is for debugging
-_NEED_RESTART = ("interval", "store", "web", "nvml", "probe", "integrity", "prometheus", "signals", "actuator")
+_NEED_RESTART = (
+    "interval",
+    "store",
+    "web",
+    "nvml",
+    "probe",
+    "integrity",
+    "prometheus",
+    "signals",
+    "actuator",
+    "explain",
+)
 
 
 class Daemon:
@@ -72,9 +84,15 @@ class Daemon:
         )
         self.fits = Fits(self.pipeline, config.detect.fit, clock=clock)
         self.capacity = Capacity(config.capacity, clock)
-        self.explain = Explain(self.pipeline, config.explain)
         self.supervisor = Supervisor()
         self.collectors = Collectors(presets.engine_profiles(), config.signals, supervisor=self.supervisor, clock=clock)
+        self.explain = Explain(
+            self.pipeline,
+            config.explain,
+            clock,
+            fleet=lambda: [status.entity for status in self.collectors.statuses()],
+            keep=self.state.keep,
+        )
         self.dispatcher: Dispatcher | None = None
         self.actuator: Actuator | None = None
         self.beat = Beat()
@@ -125,6 +143,7 @@ class Daemon:
         await asyncio.to_thread(self.state.open, self.pipeline, self.capacity)
         await asyncio.to_thread(self.opinions.open)
         self._session = open_session()
+        self.explain.restore(await asyncio.to_thread(lambda: list(self.state.worded())))
         self._begin_to_tell(self.config)
         await self.collectors.start(self.config.scrape, self.config.nvml, load_gpu_model(), self._folder())
         self.collectors.watch(self.config.probe, self.config.integrity)
@@ -144,6 +163,8 @@ class Daemon:
             self._every("actuator", self.config.actuator.interval, self._act)
         if self.fits.possible():
             self._every("fits", self.config.detect.fit.interval, self.fits.round)
+        if self.explain.connect(self._session):
+            self._every("explain", _EXPLAIN_SECONDS, self.explain.step)
         if self.config.web.config_file is not None:
             self._every("web config", _WEB_FILE_SECONDS, self._follow_web_file)
         if watchdog := watchdog_seconds():
@@ -271,7 +292,6 @@ class Daemon:
             await self.dispatcher.stop()
             self._begin_to_tell(config)
         self.capacity.configure(config.capacity)
-        self.explain.configure(config.explain)
         if config.scrape != self.config.scrape:
             await self.collectors.configure(config.scrape, self._folder())
         log.configure(config.log.level, config.log.format)

@@ -47,6 +47,7 @@ Labels, by family:
 * `aiops_notif*`: `receiver` (URL without credentials, or name), `kind`.
 * `aiops_slo_*`: `slo`, and the labels of the pool (`pool`, `model_name`); a burn rate has its `window` (`5m` … `3d`).
 * `aiops_actuations`: `pool` (as in `aiops recommend`), `outcome`.
+* `aiops_explain_sentences`: `result`, `kept` or `dropped` (not shown to be true).
 * `aiops_task_crashes`: `task`.
 * `aiops_feedback_alerts`: `detector` (`rule` for deterministic rules), `judgement` (`true`, `false`).
 * `aiops_detector_precision*`: `detector`.

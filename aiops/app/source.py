@@ -60,7 +60,7 @@ class DaemonSource:
             {"alert": f"{key.rule}: {key.series}", "url": dict(notice.annotations).get("feedback_url", "")}
             for key, notice in notices
         ]
-        summary = view.summary_record(daemon.explain.summary(found))
+        summary = view.summary_record(daemon.explain.summary(found), daemon.explain.worded(name))
         return view.incident_record(found, alerts) | {"summary": summary, "feedback": links}
 
     def slo(self) -> Sequence[Record]:
@@ -169,6 +169,7 @@ class DaemonSource:
             telemetry.target_families(daemon.collectors.statuses()),
             telemetry.read_families(daemon.collectors.beats()),
             telemetry.fit_families(daemon.fits.counts),
+            telemetry.explain_families(daemon.explain.counts, daemon.explain.llm_counts, daemon.explain.queue_length),
             telemetry.alert_families(
                 daemon.pipeline.machine.alerts.values(), daemon.pipeline.grouping.incidents.values()
             ),

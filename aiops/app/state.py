@@ -3,24 +3,30 @@
 import asyncio
 import fcntl
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import IO
 
 from aiops.app.assembly import bank_signature
 from aiops.app.capacity import Capacity
 from aiops.app.config import Config
 from aiops.app.pipeline import Outcome, Pipeline
+from aiops.explain.wording import Worded
 from aiops.kit.clock import Clock
 from aiops.kit.log import OnChange
 from aiops.kit.retry import Temporary
 from aiops.signals.types import Mark
 from aiops.store import snapshot
+from aiops.store.batch import Told
+from aiops.store.codec import Codec
 from aiops.store.journal import Journal, JournalHealth
 from aiops.store.view import ArchiveView
 
 _LOG = logging.getLogger("aiops.app.state")
 _BANK = "bank"
 _CAPACITY = "capacity"
+_LLM = "llm"
+_WORDED = Codec(Worded)
 _SLO = "slo"
 _REMEMBERED = 5000  # transitions of which the machine learns what fires often; a tenth of a second to read
 
@@ -119,6 +125,16 @@ class State:
         """Queue marks that no tick brought."""
         if marks:
             self.journal.save(marks=marks)
+
+    def keep(self, worded: Worded) -> None:
+        """Queue what a language model said of an incident."""
+        self.journal.save(told=[Told(worded.incident, _LLM, worded.at, _WORDED.dump(worded))])
+
+    def worded(self) -> Iterator[Worded]:
+        """What was kept so; a record of another version is left out."""
+        for record in self.view.load_told(_LLM):
+            with suppress(ValueError):
+                yield _WORDED.load(record)
 
     async def save(self, pipeline: Pipeline, capacity: Capacity | None = None) -> None:
         """Write a snapshot: copied here, written in a thread."""

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isnan
 
 from aiops import __version__
+from aiops.app.explain import ExplainCounts
 from aiops.app.fits import FitCounts
 from aiops.detect.base import Scope
+from aiops.explain.llm import LlmCounts
 from aiops.incidents.alert import Alert, AlertState, Incident
 from aiops.incidents.feedback import Tally
 from aiops.incidents.slo import Budget
@@ -131,6 +133,24 @@ def fit_families(counts: FitCounts) -> Iterator[Family]:
     yield counter("aiops_fit_models", "Models taken over from the fit worker.", counts.models)
     yield counter("aiops_fit_seconds", "Duration of the rounds.", counts.wall_seconds)
     yield counter("aiops_fit_cpu_seconds", "CPU time of the fit worker.", counts.cpu_seconds)
+
+
+def explain_families(counts: ExplainCounts, llm: LlmCounts, queue_length: int) -> Iterator[Family]:
+    """What a language model was asked, what it cost, and what of its words was true."""
+    yield counter("aiops_explain_worded", "Answers of the language model that were checked.", counts.worded)
+    yield counter("aiops_explain_dropped", "Incidents not worded because the queue was full.", counts.dropped)
+    yield counter("aiops_explain_duplicates", "Incidents not worded because the same was told before.",
+                  counts.duplicates)  # fmt: skip
+    yield gauge("aiops_explain_queue_length", "Incidents that wait to be worded.", queue_length)
+    yield Family("aiops_explain_sentences", _COUNTER, "Sentences of the language model by what became of them.",
+                 [({"result": "kept"}, float(counts.kept_sentences)),
+                  ({"result": "dropped"}, float(counts.dropped_sentences))])  # fmt: skip
+    yield counter("aiops_llm_calls", "Calls to the language model.", llm.calls)
+    yield counter("aiops_llm_failures", "Calls without a usable answer.", llm.failures)
+    yield counter("aiops_llm_refused", "Questions not asked: the day's budget is spent, or it failed too often.",
+                  llm.refused)  # fmt: skip
+    yield counter("aiops_llm_tokens", "Tokens in and out.", llm.tokens_in + llm.tokens_out)
+    yield counter("aiops_llm_cost_usd", "What the calls cost, by the prices of the configuration.", llm.cost)
 
 
 def read_families(beats: Mapping[str, Beat]) -> Iterator[Family]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from aiops.detect.base import AlertKey
 from aiops.explain.narrator import Summary
+from aiops.explain.wording import Worded
 from aiops.incidents.alert import Alert, Incident
 from aiops.incidents.slo import Budget
 from aiops.kit.settings import format_duration
@@ -97,13 +98,32 @@ def _member(key: AlertKey, alert: Alert | None) -> Record:
     return member
 
 
-def summary_record(summary: Summary) -> Record:
-    """What is told of an incident: sentences in order, with the evidence that each cites."""
+def summary_record(summary: Summary, worded: Worded | None) -> Record:
+    """What is told of an incident: sentences in order, with the evidence that each cites; a model's words apart."""
     return {
+        "model": None if worded is None else worded_record(worded),
         "language": str(summary.language),
         "sentences": [
             {"part": str(one.part), "text": one.text, "evidence": list(one.evidence)} for one in summary.sentences
         ],
+    }
+
+
+def worded_record(worded: Worded) -> Record:
+    """What a language model said: marked by its name, only what was found true, and how much was not."""
+    return {
+        "name": worded.model,
+        "at": stamp(worded.at),
+        "language": str(worded.language),
+        "sentences": [{"text": claim.text, "evidence": list(claim.evidence)} for claim in worded.sentences],
+        "disputedOrder": list(worded.causes),
+        "actions": list(worded.actions),
+        "droppedSentences": len(worded.dropped),
+        "reasons": [one.reason for one in worded.dropped],
+        "warning": worded.warning,
+        "prompt": worded.prompt,
+        "tokens": worded.tokens_in + worded.tokens_out,
+        "costUsd": worded.cost,
     }
 
 

@@ -17,6 +17,8 @@ from aiops.explain.words import Language, plain
 
 _MOST_FACTS, _MOST_SENTENCES, _MOST_CHOSEN = 16, 8, 3
 _LONGEST_ANSWER = 64 * 1024
+_TEXT = r'^[^"\\\n]{1,300}$'
+"""Without quotation marks and backslashes: a grammar that takes the pattern literally would break JSON with them."""
 _SYSTEM = {
     Language.EN: (
         "You word the findings of a monitoring system for an engineer on call. Write 3 to 8 short plain sentences in "
@@ -117,7 +119,7 @@ def _schema(known: Known) -> Mapping[str, object]:
         "additionalProperties": False,
         "required": ["text", "evidence"],
         "properties": {
-            "text": {"type": "string", "pattern": "^[^\\u0000-\\u001f]{1,300}$"},
+            "text": {"type": "string", "pattern": _TEXT},
             "evidence": _choice(ids, 4),
         },
     }

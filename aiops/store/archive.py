@@ -42,6 +42,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             record TEXT NOT NULL)""",
         "CREATE INDEX transitions_incident ON transitions (incident)",
     ),
+    (
+        """CREATE TABLE told (
+            incident TEXT, author TEXT, at REAL, record TEXT NOT NULL, PRIMARY KEY (incident, author))""",
+    ),
 )
 """Statements that lead from version n to n + 1; released ones never change. ``record`` is the truth, the other columns
 are there to search by."""
@@ -54,8 +58,9 @@ _OLDEST_TENTH = (
     """DELETE FROM incidents WHERE id IN (
         SELECT id FROM incidents WHERE ended_at > 0 ORDER BY ended_at
         LIMIT (SELECT 1 + count(*) / 10 FROM incidents))""",
+    "DELETE FROM told WHERE incident NOT IN (SELECT id FROM incidents)",
 )
-_TABLES = ("meta", "alerts", "transitions", "incidents", "marks", "opinions")
+_TABLES = ("meta", "alerts", "transitions", "incidents", "marks", "opinions", "told")
 _COMPANIONS = ("-wal", "-shm")
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR}
 _TROUBLE = {
@@ -148,6 +153,7 @@ class Archive:
                 ("DELETE FROM marks WHERE at < ?", (before,)),
                 ("DELETE FROM opinions WHERE at < ?", (before,)),
                 ("DELETE FROM incidents WHERE ended_at > 0 AND ended_at < ?", (before,)),
+                ("DELETE FROM told WHERE incident NOT IN (SELECT id FROM incidents)", ()),
             )
         )
         while self.used_bytes() > max_bytes and self._drop_oldest_tenth():

@@ -24,6 +24,19 @@ Statement = tuple[str, tuple[str | float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What was told of an incident; replaces what the same ``author`` told before.
+
+    ``record`` is the author's own JSON; the store does not look into it.
+    """
+
+    incident: str
+    author: str
+    at: float
+    record: str
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Records that stand or fall together: one transaction.
 
@@ -35,9 +48,10 @@ class Batch:
     marks: tuple[Mark, ...] = ()
     alerts: tuple[Alert, ...] | None = None
     opinions: tuple[Opinion, ...] = ()
+    told: tuple[Told, ...] = ()
 
     def __len__(self) -> int:
-        each = (self.transitions, self.incidents, self.marks, self.alerts or (), self.opinions)
+        each = (self.transitions, self.incidents, self.marks, self.alerts or (), self.opinions, self.told)
         return sum(map(len, each))
 
     def statements(self) -> list[Statement]:
@@ -60,6 +74,9 @@ class Batch:
         yield from map(_put_incident, self.incidents)
         yield from map(_insert_mark, self.marks)
         yield from map(_put_opinion, self.opinions)
+        for told in self.told:
+            row = (told.incident, told.author, told.at, told.record)
+            yield "INSERT OR REPLACE INTO told VALUES (?, ?, ?, ?)", row
 
 
 def _put_alert(alert: Alert) -> Statement:

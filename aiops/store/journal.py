@@ -21,7 +21,7 @@ from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.retry import backoff_seconds
 from aiops.signals.types import Mark
 from aiops.store.archive import Archive, is_damage, is_trouble
-from aiops.store.batch import Batch, Statement
+from aiops.store.batch import Batch, Statement, Told
 
 _LOG = logging.getLogger(__name__)
 _BATCHES_PER_WRITE = 256
@@ -116,6 +116,7 @@ class Journal:
         marks: Iterable[Mark] = (),
         alerts: Iterable[Alert] | None = None,
         opinions: Iterable[Opinion] = (),
+        told: Iterable[Told] = (),
     ) -> None:
         """Queue records that belong together; never blocks, never raises for the disk's sake.
 
@@ -127,9 +128,11 @@ class Journal:
             Replace earlier versions of themselves.
         alerts
             The complete set of alerts that are not inactive, or None to leave it as it is.
+        told
+            Replace what the same author told of the same incident.
         """
         standing = None if alerts is None else tuple(alerts)
-        batch = Batch(tuple(transitions), tuple(incidents), tuple(marks), standing, tuple(opinions))
+        batch = Batch(tuple(transitions), tuple(incidents), tuple(marks), standing, tuple(opinions), tuple(told))
         if not batch and batch.alerts is None:
             return
         with self._changed:

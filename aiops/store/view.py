@@ -60,17 +60,23 @@ class ArchiveView:
         """Newest marks that are not older than ``since`` (UTC seconds), newest first."""
         return self._records(MARKS, "SELECT record FROM marks WHERE at >= ? ORDER BY seq DESC LIMIT ?", since, limit)
 
-    def _records(self, codec: Codec[Record], sql: str, *values: float | str) -> list[Record]:
+    def load_told(self, author: str) -> list[str]:
+        """Records of one author about incidents, oldest first, as the author wrote them."""
+        return self._read("SELECT record FROM told WHERE author = ? ORDER BY at, incident", author)
+
+    def _read(self, sql: str, *values: float | str) -> list[str]:
         self.problem = ""
         try:
-            texts = self._texts(sql, values)
+            return self._texts(sql, values)
         except FileNotFoundError:
             return []
         except (sqlite3.Error, OSError) as error:
             self._report(f"cannot read the archive {self._path}: {error}")
             return []
+
+    def _records(self, codec: Codec[Record], sql: str, *values: float | str) -> list[Record]:
         records = []
-        for text in texts:
+        for text in self._read(sql, *values):
             try:
                 records.append(codec.load(text))
             except ValueError as error:

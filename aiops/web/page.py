@@ -112,7 +112,21 @@ def _summary(incident: Record) -> str:
     paragraphs: dict[str, list[str]] = {}
     for sentence in sentences:
         paragraphs.setdefault(str(_text(sentence, "part")), []).append(escape(str(_text(sentence, "text"))))
-    return "".join(f"<p>{' '.join(texts)}</p>" for texts in paragraphs.values())
+    told = "".join(f"<p>{' '.join(texts)}</p>" for texts in paragraphs.values())
+    model = summary.get("model") if isinstance(summary, Mapping) else None
+    return told + (_model(model) if isinstance(model, Mapping) else "")
+
+
+def _model(model: Record) -> str:
+    """What a language model said, named as such."""
+    said = model.get("sentences")
+    texts = [escape(str(_text(one, "text"))) for one in said] if isinstance(said, Sequence) else []
+    dropped, warning = _text(model, "droppedSentences"), escape(str(_text(model, "warning")))
+    return (
+        f"<h2>Written by the language model {escape(str(_text(model, 'name')))}</h2>"
+        f"<p>{' '.join(texts) or 'Nothing of it could be shown to be true.'}</p>"
+        f"<p>Checked against the evidence; {escape(str(dropped))} sentences were dropped. {warning}</p>"
+    )
 
 
 def status_page(source: Source) -> str:

@@ -1,7 +1,7 @@
 """A real LLM server for tests: llama.cpp's own HTTP server with a model of random weights.
 
-Run as a program: ``python llama_server.py MODEL.gguf PORT SLOTS``. The model is written by :func:`write_model`
-(a two-layer llama of about 1 MB); its text is gibberish, its queue, batching and metrics are real.
+Run as a program: ``python llama_server.py MODEL.gguf PORT SLOTS [CONTEXT]``. The model is written by
+:func:`write_model` (a two-layer llama of about 1 MB); its text is gibberish, its queue, batching and metrics are real.
 """
 
 import sys
@@ -37,6 +37,7 @@ def write_model(path: Path, *, context: int = 8192) -> None:
     writer.add_token_types(types)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
+    writer.add_add_space_prefix(False)  # a grammar begins at the first byte
 
     def random(*shape: int) -> np.ndarray:
         return (rng.standard_normal(shape) * 0.05).astype(np.float32)
@@ -59,13 +60,13 @@ def write_model(path: Path, *, context: int = 8192) -> None:
     writer.close()
 
 
-def serve(model: str, port: int, slots: int) -> None:
-    """Serve until killed."""
+def serve(model: str, port: int, slots: int, context: int = 2048) -> None:
+    """Serve until killed; ``context`` is tokens per slot."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = model
-    params.n_ctx = 2048 * slots
+    params.n_ctx = context * slots
     params.n_parallel = slots
     params.endpoint_metrics = True
     params.endpoint_slots = True
@@ -80,4 +81,4 @@ def serve(model: str, port: int, slots: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    serve(sys.argv[1], *map(int, sys.argv[2:]))
