@@ -11,7 +11,7 @@ from aiops.explain.lexicon import KNOWN_WORDS
 from aiops.explain.narrator import called
 from aiops.explain.words import Language, Words, plain
 from aiops.incidents.alert import Alert, Incident
-from aiops.incidents.grouping import root_of
+from aiops.incidents.places import root_of
 from aiops.signals.types import Entity
 
 
