@@ -38,7 +38,7 @@ def build_bank(config: Config) -> Bank:
 
 def bank_signature(config: Config) -> str:
     """Changes whenever learnt state would mean something else: other settings, another step, another policy."""
-    text = config.detect.model_dump_json(exclude={"fit"}) + str(config.interval)
+    text = config.detect.model_dump_json(exclude={"fit", "budget"}) + str(config.interval)
     text += presets.anomaly_policy().model_dump_json()
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

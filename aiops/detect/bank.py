@@ -40,6 +40,7 @@ from aiops.detect.residual import Residual
 from aiops.detect.rules import Conditions, Rule, RuleBook
 from aiops.detect.settings import DetectSettings
 from aiops.detect.settling import Settling, columns_of
+from aiops.detect.tails import Tails
 from aiops.detect.zscore import ZScore
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.types import Entity, Mark, SeriesKey, SourceStatus
@@ -124,6 +125,8 @@ class Bank:
         self._detectors: tuple[Detector, ...] = ()
         if settings.enabled:
             self._detectors = tuple(build(settings, self._policy) for build in {**plugins, **DETECTORS}.values())
+        self._judges = [one for one in self._detectors if one.name not in ADVISORS]
+        self._tails = Tails(len(self._judges), self._default_timing, settings.budget)
         self._state = ColumnState(outside=0.0)
         self._settling = Settling(settings.minimum_samples)
         self._leniency = Leniency([watch.rule for watch in self._watch])
@@ -157,19 +160,23 @@ class Bank:
         self._state.follow(window)
         columns = self._policy.columns(window)
         settling = self._settling.step(window, columns.of_entity, marks, guidance.changed)
-        each = [detector.score(window) for detector in self._detectors]
-        judges = [s for one, s in zip(self._detectors, each, strict=True) if one.name not in ADVISORS]
-        ensemble = combine(judges, len(window.keys))
+        said = {detector.name: detector.score(window) for detector in self._detectors}
+        raw = [said[one.name] for one in self._judges]
+        judged = self._tails.judge(window, columns, raw)
+        said.update((one.name, scores) for one, scores in zip(self._judges, judged, strict=True))
+        ensemble = combine(judged, len(window.keys))
         ensemble = self._leniency.applied(ensemble, window, columns.watch, guidance.wider)
         ensemble = replace(ensemble, score=np.where(settling, np.float32(np.nan), ensemble.score))
-        votes = {detector.name: scores.score for detector, scores in zip(self._detectors, each, strict=True)}
-        learning = np.isfinite(window.values[-1]) & np.isnan(ensemble.score) & bool(each)
+        votes = {name: scores.score for name, scores in said.items()}
+        learning = np.isfinite(window.values[-1]) & np.isnan(ensemble.score) & bool(said)
         self._scores = scores = BankScores(now, window.keys, ensemble, votes, learning)
         breaches = dict(self._conditions.evaluate(window))
         breaches.update(self._liveness.evaluate(window, sources, marks, columns.of_entity))
         breaches.update(self._statistics(window, columns, scores))
-        frozen = self._frozen(columns, {*breaches, *watched}, guidance)
-        self._learn(window, ensemble.score, frozen | settling)
+        frozen = self._frozen(columns, {*breaches, *watched}, guidance) | settling
+        if raw:
+            self._tails.learn(window, raw, ~frozen, ensemble.score >= 1)
+        self._learn(window, ensemble.score, frozen)
         unknown = frozenset(key for key in watched if key not in breaches and not self._known(key, columns))
         held = frozenset(key for key in watched if key not in breaches and self._between(key, columns))
         return Verdicts(breaches, unknown, held - unknown)
@@ -193,7 +200,7 @@ class Bank:
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Everything learnt, as ``detector.array`` → array [capacity]."""
-        own = {"bank": self._state.state(), "settling": self._settling.state()}
+        own = {"bank": self._state.state(), "settling": self._settling.state(), "tails": self._tails.state()}
         parts = {**own, **{one.name: one.state() for one in self._detectors}}
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
@@ -202,7 +209,7 @@ class Bank:
 
         A detector that the state does not know starts anew; one whose arrays are incomplete raises ValueError.
         """
-        own = {"bank": self._state.restore, "settling": self._settling.restore}
+        own = {"bank": self._state.restore, "settling": self._settling.restore, "tails": self._tails.restore}
         owners = {**own, **{one.name: one.restore for one in self._detectors}}
         for name, restore in owners.items():
             arrays = {key.removeprefix(f"{name}."): array for key, array in state.items() if key.startswith(f"{name}.")}

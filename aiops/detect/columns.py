@@ -1,4 +1,4 @@
-"""Per-series state that follows the window: one number per column, reset when a column changes owner.
+"""Per-series state that follows the window: numbers per column, reset when a column changes owner.
 
 Every detector keeps such arrays. Invariant: after :meth:`ColumnState.follow` each array has exactly the
 window's capacity, and nothing in it was learnt from another series.
@@ -13,17 +13,20 @@ from aiops.detect.base import Window
 
 
 class ColumnState:
-    """Named float32 arrays [capacity].
+    """Named float32 arrays [capacity], or [rows, capacity].
 
     Parameters
     ----------
+    rows
+        Numbers of each name per column; None for one, and arrays of one axis.
     fill
         Name of each array and the value of a series of which nothing is known yet.
     """
 
-    def __init__(self, **fill: float) -> None:
+    def __init__(self, rows: int | None = None, /, **fill: float) -> None:
         self._fill = fill
-        self._arrays = {name: np.empty(0, np.float32) for name in fill}
+        self._shape = () if rows is None else (rows,)
+        self._arrays = {name: np.empty((*self._shape, 0), np.float32) for name in fill}
         self._generation: NDArray[np.int64] | None = None
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
@@ -41,7 +44,7 @@ class ColumnState:
             kept = min(len(known), capacity)
             changed = np.flatnonzero(known[:kept] != wanted[:kept])
             for name, fill in self._fill.items():
-                self._arrays[name][changed] = fill
+                self._arrays[name][..., changed] = fill
         self._generation = wanted.copy()
 
     def state(self) -> dict[str, NDArray[np.generic]]:
@@ -49,29 +52,30 @@ class ColumnState:
         return {name: array.copy() for name, array in self._arrays.items()}
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
-        """Take over arrays [capacity] whose columns are already where they belong today; NaN = new series.
+        """Take over arrays whose columns are already where they belong today; NaN = new series.
 
         The owners are those of the next window that is followed.
 
         Raises
         ------
         ValueError
-            When an array is missing, or they are not of one length.
+            When an array is missing, or they are not of one length, or of another number of rows.
         """
         missing = sorted(set(self._fill) - set(state))
         if missing:
             raise ValueError(f"saved state lacks the arrays {', '.join(missing)}; it has {', '.join(sorted(state))}")
         arrays = {name: np.array(state[name], np.float32) for name in self._fill}
         shapes = {array.shape for array in arrays.values()}
-        if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-            raise ValueError(f"expected arrays of one length, got the shapes {sorted(shapes)}")
+        if len(shapes) != 1 or not (shape := next(iter(shapes))) or shape[:-1] != self._shape:
+            rows = "".join(f"{rows} × " for rows in self._shape)
+            raise ValueError(f"expected arrays of {rows}one length, got the shapes {sorted(shapes)}")
         for name, array in arrays.items():
             array[~np.isfinite(array)] = self._fill[name]
         self._arrays, self._generation = arrays, None
 
 
 def _resized(old: NDArray[np.float32], capacity: int, fill: float) -> NDArray[np.float32]:
-    new = np.full(capacity, fill, np.float32)
-    kept = min(len(old), capacity)
-    new[:kept] = old[:kept]
+    new = np.full((*old.shape[:-1], capacity), fill, np.float32)
+    kept = min(old.shape[-1], capacity)
+    new[..., :kept] = old[..., :kept]
     return new

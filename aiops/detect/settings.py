@@ -44,11 +44,14 @@ class DetectSettings(Section):
 
     enabled: bool = True
     """Score series statistically. Off, only the deterministic rules remain."""
+    budget: float = Field(1.0, gt=0)
+    """False alerts a week that statistics may raise, everything that this daemon watches taken together. Bands are as
+    wide as it takes; deviations below the minimum of a unit stay silent whatever the budget. Deterministic rules are
+    not counted."""
     threshold_sigma: float = Field(6.0, ge=2, le=50)
-    """Distance from the expected value at which the score is 1, in standard deviations of the one-step residual.
-    6 leaves Gaussian noise silent and real, heavy-tailed series a few points a week, which K-of-N then swallows.
-    It is one number for all series: asking for a budget of false alerts instead needs calibration, which does
-    not exist yet."""
+    """Band of a series whose own history is too short to keep the budget by, in standard deviations of the one-step
+    residual. 6 leaves Gaussian noise silent and real, heavy-tailed series a few points a week, which K-of-N then
+    swallows."""
     minimum_samples: int = Field(60, ge=8)
     """Known points that a series must have shown before it is judged; 5 minutes at the default tick."""
     level_memory_points: int = Field(60, ge=2)

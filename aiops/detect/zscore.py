@@ -33,10 +33,9 @@ ONSET_POINTS = 3
 """Points out of bounds in short order that may widen the noise."""
 ONSET_PARDON = 1 / 16
 """A point within bounds earns back this share of one such point: a tail of spikes is learnt slowly, not never."""
-WIDEN = 3.0
-"""Most that one point adds to the variance of a series that is being judged, as a share of it: the standard
-deviation at most doubles. Less leaves series with rare, huge spikes out of bounds for ever, more lets a single
-fault hide the next one."""
+WIDEN = 0.2
+"""Most that one point adds to the variance of a series that is being judged, as a share of it: the onset of a fault
+widens the band by a third at most, and cannot hide itself. Real tails are learnt by :mod:`aiops.detect.tails`."""
 MAD_SIGMA = 0.6745
 """Median absolute deviation of a Gaussian with standard deviation 1."""
 MEDIAN_STEP = 1.2533
