@@ -62,8 +62,9 @@ class House:
 
     def open(self, one: Case, name: str = "a") -> None:
         incident = replace(one.incident, id=name)
-        self.pipeline.grouping._incidents[name] = incident
-        self.pipeline.machine._alerts |= one.alerts
+        grouping, machine = self.pipeline.grouping, self.pipeline.machine
+        grouping.restore([*(one for one in grouping.incidents.values() if one.id != name), incident])
+        machine.restore([*machine.alerts.values(), *one.alerts.values()], one.incident.updated_at)
         self.explain.take([replace(one.diagnosis, incident=name)])
 
     async def later(self, seconds: float) -> None:
@@ -144,7 +145,7 @@ async def test_a_forgotten_incident_takes_its_words_along() -> None:
     house = await House(honest).connect()
     house.open(case(3))
     await house.later(31.0)
-    house.pipeline.grouping._incidents.clear()
+    house.pipeline.grouping.restore([])
     house.explain.take([])
     assert house.explain.worded("a") is None
 
