@@ -231,6 +231,7 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "fit_families": (FitCounts(),),
     "explain_families": (ExplainCounts(), LlmCounts(), 0),
     "slo_families": ([BUDGET],),
+    "inbound_families": (1, 1, 1, 1),
     "feedback_families": ({"zscore": Tally(3, 1)}, {scope_of(ALERT.key): 2.0}),
 }
 """Arguments of every ``…_families`` of telemetry, with one example of what each speaks of."""

@@ -12,6 +12,7 @@ from aiops.app.presets import Folder, shipped
 from aiops.collect.gpu_model import NvidiaModel
 from aiops.detect.bank import Bank
 from aiops.detect.base import Timing
+from aiops.incidents.external import Externals
 from aiops.incidents.grouping import Grouping
 from aiops.incidents.machine import Machine
 from aiops.incidents.slo import Ledger
@@ -68,4 +69,5 @@ def build_pipeline(config: Config) -> Pipeline:
         slo=slo,
         machine=Machine(timing_of(bank, slo), config.incidents),
         grouping=build_grouping(config),
+        externals=Externals(config.incidents),
     )

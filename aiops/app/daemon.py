@@ -4,6 +4,7 @@ at the end."""
 import asyncio
 import logging
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,12 +21,13 @@ from aiops.app.config_load import ConfigError
 from aiops.app.explain import Explain
 from aiops.app.fits import Fits
 from aiops.app.flags import RunOptions
+from aiops.app.inbound import Inbound
 from aiops.app.opinions import Opinions
 from aiops.app.source import DaemonSource
 from aiops.app.state import State
 from aiops.app.warmup import warm_up
 from aiops.app.web_file import WebFileReader
-from aiops.incidents.alert import AlertState
+from aiops.incidents.alert import AlertState, Incident
 from aiops.incidents.machine import Machine
 from aiops.incidents.slo import Ledger
 from aiops.kit import log
@@ -36,7 +38,7 @@ from aiops.kit.memory import give_back, limit_heaps
 from aiops.kit.retry import Permanent
 from aiops.kit.tasks import Beat, Supervisor, Work, every
 from aiops.notify.dispatch import Dispatcher, dispatcher_of, letterhead_of
-from aiops.notify.notice import Letterhead
+from aiops.notify.notice import IncidentNotice, Letterhead, incident_notice_of
 from aiops.web.server import Server
 from aiops.web.source import ReloadFailed
 
@@ -82,6 +84,7 @@ class Daemon:
             key_path=config.store.directory / "link.key",
             clock=clock,
         )
+        self.inbound = Inbound(self.pipeline, self.state.journal, base_url=lambda: self.server.base_url, clock=clock)
         self.fits = Fits(self.pipeline, config.detect.fit, clock=clock)
         self.capacity = Capacity(config.capacity, clock)
         self.supervisor = Supervisor()
@@ -220,7 +223,7 @@ class Daemon:
         outcome = self.pipeline.tick(now, self.collectors.drain(), self.collectors.statuses(), elapsed_seconds=elapsed)
         self.state.record(outcome)
         if self.dispatcher is not None:
-            self.dispatcher.submit(self.pipeline.machine.alerts, outcome.incidents)
+            self.dispatcher.submit(self.pipeline.machine.alerts, self._notices(outcome.incidents))
         for move in outcome.transitions:
             _LOG.log(
                 logging.INFO if move.alert.state in _TOLD else logging.DEBUG,
@@ -232,6 +235,11 @@ class Daemon:
         self.last_tick_at = now
         self.tick_seconds = self.clock.monotonic() - began
         self.tick_seconds_total += self.tick_seconds
+
+    def _notices(self, incidents: Sequence[Incident]) -> list[IncidentNotice]:
+        """Incidents as receivers get them, with what is known of the cause."""
+        alerts, head = self.pipeline.alerts, self.letterhead()
+        return [incident_notice_of(one, alerts, head, self.explain.summary(one).text) for one in incidents]
 
     async def _advise(self) -> None:
         self.state.note(await self.capacity.step(self.pipeline.ring))

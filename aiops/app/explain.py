@@ -89,7 +89,7 @@ class Explain:
 
     def summary(self, incident: Incident) -> Summary:
         """The summary by templates, from what is known now."""
-        return self._narrator.tell(incident, self._pipeline.machine.alerts, self._diagnoses.get(incident.id))
+        return self._narrator.tell(incident, self._pipeline.alerts, self._diagnoses.get(incident.id))
 
     def worded(self, incident: str) -> Worded | None:
         """What the language model said of an incident; None when it said nothing yet."""
@@ -148,7 +148,7 @@ class Explain:
             self.counts.duplicates += 1
             return
         self._told |= {story: now, (due,): now}
-        await self._word(Known(incident, dict(self._pipeline.machine.alerts), diagnosis, self._words), self._llm)
+        await self._word(Known(incident, dict(self._pipeline.alerts), diagnosis, self._words), self._llm)
 
     async def _word(self, known: Known, llm: Llm) -> None:
         settings = self._settings

@@ -12,6 +12,7 @@ from aiops.app.pipeline import Pipeline
 from aiops.app.view import Record, stamp
 from aiops.detect.base import AlertKey
 from aiops.incidents.alert import Alert, AlertState
+from aiops.incidents.external import EXTERNAL
 from aiops.incidents.feedback import Judgement, Opinion, Tally, consequences, effects_of, tallies
 from aiops.kit.clock import Clock
 from aiops.kit.tokens import key_in, payload_of
@@ -200,8 +201,8 @@ class Opinions:
 
 
 def _told(alert: Alert) -> bool:
-    """Fired, now or before."""
-    return alert.active or alert.state is AlertState.RESOLVED
+    """One of ours that fired, now or before."""
+    return alert.key.series.signal != EXTERNAL and (alert.active or alert.state is AlertState.RESOLVED)
 
 
 def _id_of(token: str) -> str:

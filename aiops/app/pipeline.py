@@ -3,12 +3,13 @@
 No I/O and no clock: the same readings in the same order give the same decisions, byte for byte.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiops.detect.bank import Bank
-from aiops.detect.base import Guidance
-from aiops.incidents.alert import Incident, Transition
+from aiops.detect.base import AlertKey, Guidance
+from aiops.incidents.alert import Alert, Incident, Transition
+from aiops.incidents.external import Externals
 from aiops.incidents.feedback import Effects
 from aiops.incidents.grouping import Grouping
 from aiops.incidents.machine import Machine
@@ -39,8 +40,14 @@ class Pipeline:
     slo: Ledger
     machine: Machine
     grouping: Grouping
+    externals: Externals
     effects: Effects = field(default_factory=Effects)
     _newest: dict[str, Reading] = field(default_factory=dict)
+
+    @property
+    def alerts(self) -> Mapping[AlertKey, Alert]:
+        """Our alerts and those of others."""
+        return {**self.externals.alerts, **self.machine.alerts}
 
     def tick(
         self, now: float, readings: Sequence[Reading], sources: Sequence[SourceStatus], *, elapsed_seconds: float
@@ -66,9 +73,10 @@ class Pipeline:
         guidance = Guidance(wider=self.effects.thresholds(now))
         verdicts = self.bank.step(window, now, sources, marks, watched, guidance=guidance)
         verdicts = self.slo.step(now, readings, elapsed_seconds=elapsed_seconds, verdicts=verdicts, watched=watched)
-        transitions = self.machine.step(now, verdicts)
-        incidents = self.grouping.step(now, self.machine.alerts, window.keys)
+        transitions = [*self.machine.step(now, verdicts), *self.externals.step(now)]
+        incidents = self.grouping.step(now, self.alerts, window.keys)
         self.machine.assign(incidents)
+        self.externals.assign(incidents)
         return Outcome(transitions, incidents, marks)
 
     def _fresh(self, now: float, readings: Sequence[Reading], sources: Sequence[SourceStatus]) -> Sequence[Reading]:

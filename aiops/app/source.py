@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiops import __version__
 from aiops.app import actuator, presets, telemetry, view
+from aiops.incidents.external import Told
 from aiops.notify.base import ReceiverStatus
 from aiops.notify.notice import notice_of
 from aiops.signals.telemetry import Family, FamilyKind
@@ -46,7 +47,7 @@ class DaemonSource:
         """The newest incidents, open ones first."""
         pipeline = self._daemon.pipeline
         found = sorted(pipeline.grouping.incidents.values(), key=lambda one: (not one.open, -one.started_at))
-        return [view.incident_record(one, pipeline.machine.alerts) for one in found[:_SHOWN_INCIDENTS]]
+        return [view.incident_record(one, pipeline.alerts) for one in found[:_SHOWN_INCIDENTS]]
 
     def incident(self, name: str) -> Record | None:
         """One incident by its id, with its summary, and a link for feedback on each alert."""
@@ -54,8 +55,10 @@ class DaemonSource:
         found = daemon.pipeline.grouping.incidents.get(name)
         if found is None:
             return None
-        alerts, head = daemon.pipeline.machine.alerts, daemon.letterhead()
-        notices = [(key, notice_of(alerts[key], head)) for key in found.members if key in alerts]
+        alerts, head = daemon.pipeline.alerts, daemon.letterhead()
+        notices = [
+            (key, notice_of(alerts[key], head)) for key in found.members if key in daemon.pipeline.machine.alerts
+        ]
         links = [
             {"alert": f"{key.rule}: {key.series}", "url": dict(notice.annotations).get("feedback_url", "")}
             for key, notice in notices
@@ -111,6 +114,10 @@ class DaemonSource:
     def recommendation(self, pool: str) -> tuple[Record | None, str]:
         """Advice on one pool, and why its number must not be used."""
         return self._daemon.capacity.record(pool)
+
+    def told(self, told: Sequence[Told]) -> Record:
+        """Take in alerts of others."""
+        return self._daemon.inbound.told(told)
 
     def opinions(self) -> Record:
         """What people said about alerts."""
@@ -175,11 +182,16 @@ class DaemonSource:
             ),
             telemetry.slo_families(daemon.pipeline.slo.budgets()),
             telemetry.receiver_families(self._receivers()),
+            self._inbound(),
             telemetry.feedback_families(daemon.opinions.tallies(), daemon.pipeline.effects.wider),
             daemon.capacity.families(),
             actuator.families(daemon.actuator),
             telemetry.signal_families(self._fresh()),
         )
+
+    def _inbound(self) -> Iterator[Family]:
+        inbound, standing = self._daemon.inbound, len(self._daemon.pipeline.externals.alerts)
+        return telemetry.inbound_families(inbound.taken_total, inbound.own_total, inbound.full_total, standing)
 
     def _own(self) -> Iterator[Family]:
         daemon = self._daemon

@@ -12,6 +12,7 @@ from aiops.app.capacity import Capacity
 from aiops.app.config import Config
 from aiops.app.pipeline import Outcome, Pipeline
 from aiops.explain.wording import Worded
+from aiops.incidents.external import EXTERNAL
 from aiops.kit.clock import Clock
 from aiops.kit.log import OnChange
 from aiops.kit.retry import Temporary
@@ -107,7 +108,8 @@ class State:
                     _LOG.warning("error budgets are not usable: %s", error)
             self.snapshot_at = loaded.snapshot.saved_at
         alerts = self.view.load_alerts()
-        pipeline.machine.restore(alerts, self._clock.now())
+        pipeline.machine.restore([one for one in alerts if one.key.series.signal != EXTERNAL], self._clock.now())
+        pipeline.externals.restore(one for one in alerts if one.key.series.signal == EXTERNAL)
         pipeline.machine.remember(self.view.recent_transitions(_REMEMBERED))
         pipeline.grouping.restore(self.view.load_incidents(since=self._clock.now() - self._settings.retention))
         if alerts:
@@ -143,7 +145,7 @@ class State:
         if capacity is not None:
             states[_CAPACITY] = snapshot.SavedState(_CAPACITY, capacity.state())
         moment = snapshot.capture(pipeline.ring, states, self._clock.now())
-        self.journal.save(alerts=pipeline.machine.alerts.values())
+        self.journal.save(alerts=pipeline.alerts.values())
         try:
             await asyncio.to_thread(snapshot.write, self._settings.snapshot_path, moment)
         except Temporary as error:

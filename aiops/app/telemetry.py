@@ -111,6 +111,14 @@ def feedback_families(tallies: Mapping[str, Tally], wider: Mapping[Scope, float]
     yield gauge("aiops_feedback_widened_thresholds", "Thresholds that are wider because of feedback.", len(wider))
 
 
+def inbound_families(taken: int, own: int, full: int, standing: int) -> Iterator[Family]:
+    """Alerts of others that Alertmanagers told us."""
+    yield counter("aiops_inbound_alerts", "Alerts of others that began or ended.", taken)
+    yield counter("aiops_inbound_own_alerts", "Alerts of ours that came back and were left out.", own)
+    yield counter("aiops_inbound_refused_batches", "Batches refused because too many stood.", full)
+    yield gauge("aiops_inbound_alerts_standing", "Alerts of others that are kept now.", standing)
+
+
 def signal_families(rows: Iterable[tuple[SeriesKey, float]]) -> Iterator[Family]:
     """Current value of every canonical series; unknown values are left out, never shown as 0."""
     samples: dict[str, list[tuple[Mapping[str, str], float]]] = {}

@@ -27,6 +27,7 @@ class ReasonKind(StrEnum):
     ENOUGH_CLEARS = "enough_clears"
     SERIES_GONE = "series_gone"
     RETENTION_OVER = "retention_over"
+    TOLD = "told"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,3 +39,6 @@ class IncidentSettings(Section):
     longest_step: Duration = Field(60.0, gt=0)
     """Most time that one step may add to the waits above, seconds. A wall clock that jumps, a suspended
     machine or a restart then ages nothing by more than this; the step itself is far shorter."""
+    external_ttl: Duration = Field(21_600.0, gt=0)
+    """An alert of another's, told by an Alertmanager, ends when it is not repeated for so long, seconds. Longer than
+    the 4 hours after which an Alertmanager repeats by default."""

@@ -14,13 +14,13 @@ from dataclasses import replace
 from aiohttp import ClientSession
 
 from aiops.detect.base import AlertKey
-from aiops.incidents.alert import Alert, AlertState, Incident
+from aiops.incidents.alert import Alert, AlertState
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.http import HttpClient
 from aiops.notify.alertmanager import Alertmanager
 from aiops.notify.base import Notifier, ReceiverStatus
 from aiops.notify.lane import Item, Lane
-from aiops.notify.notice import IncidentNotice, Letterhead, Notice, incident_notice_of, notice_of
+from aiops.notify.notice import IncidentNotice, Letterhead, Notice, notice_of
 from aiops.notify.settings import NotifySettings
 from aiops.notify.webhook import Webhook
 
@@ -70,13 +70,13 @@ class Dispatcher:
             lane.start()
         self._resending = asyncio.create_task(self._resend(), name="notify resend")
 
-    def submit(self, alerts: Mapping[AlertKey, Alert], incidents: Iterable[Incident] = ()) -> None:
+    def submit(self, alerts: Mapping[AlertKey, Alert], incidents: Iterable[IncidentNotice] = ()) -> None:
         """Take in one tick; never blocks.
 
         Parameters
         ----------
         alerts
-            All alerts that are not inactive: ``machine.alerts`` after ``machine.assign``.
+            All of ours that are not inactive: ``machine.alerts`` after ``machine.assign``.
         incidents
             Those that changed in this tick.
         """
@@ -96,7 +96,7 @@ class Dispatcher:
             del self._told[key]
         for incident in incidents:
             for lane in self._incident_lanes:
-                lane.offer(incident_notice_of(incident, alerts, self._head))
+                lane.offer(incident)
 
     async def stop(self) -> None:
         """Stop to resend, and deliver what waits within ``drain_timeout``."""

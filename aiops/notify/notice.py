@@ -62,11 +62,12 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class IncidentNotice:
-    """An incident that changed, with its alerts as they stand now."""
+    """An incident that changed, with its alerts as they stand now, and what is known of it in words."""
 
     incident: Incident
     alerts: tuple[Notice, ...]
     url: str = ""
+    summary: str = ""
 
 
 def notice_of(alert: Alert, head: Letterhead) -> Notice:
@@ -113,10 +114,12 @@ def feedback_url(alert: Alert, name: str, head: Letterhead) -> str:
     return f"{head.external_url.rstrip('/')}/feedback/{signed(head.link_key, payload)}"
 
 
-def incident_notice_of(incident: Incident, alerts: Mapping[AlertKey, Alert], head: Letterhead) -> IncidentNotice:
+def incident_notice_of(
+    incident: Incident, alerts: Mapping[AlertKey, Alert], head: Letterhead, summary: str = ""
+) -> IncidentNotice:
     """Word one incident; members that were forgotten already are left out."""
     members = tuple(notice_of(alerts[key], head) for key in incident.members if key in alerts)
-    return IncidentNotice(incident, members, _link(head, incident.id))
+    return IncidentNotice(incident, members, _link(head, incident.id), summary)
 
 
 def problem_of(notice: Notice) -> str:

@@ -73,6 +73,8 @@ def document_of(item: IncidentNotice) -> dict[str, object]:
         record["endsAt"] = rfc3339(incident.ended_at)
     if item.url:
         record["url"] = item.url
+    if item.summary:
+        record["summary"] = item.summary
     return {
         "version": "1",
         "status": "firing" if incident.open else "resolved",

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
-from aiops.web import api, feedback, page
+from aiops.web import api, feedback, inbound, page
 from aiops.web.access import Access, is_loopback
 from aiops.web.metrics import MetricsPage
 from aiops.web.settings import WebSettings, split_address
@@ -134,6 +134,7 @@ def build(source: Source, settings: WebSettings, access: Access | None = None) -
             web.put("/-/reload", reload),
             *api.routes(),
             *feedback.routes(),
+            *inbound.routes(),
         ]
     )
     return app

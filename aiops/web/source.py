@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from aiops.incidents.external import Told
 from aiops.signals.telemetry import Family
 
 Record = Mapping[str, object]
@@ -82,6 +83,10 @@ class Source(Protocol):
 
     def recommendation(self, pool: str) -> tuple[Record | None, str]:
         """Advice on one pool (None: no such pool), and why its number must not be used; empty when it may."""
+        ...
+
+    def told(self, told: Sequence[Told]) -> Record:
+        """Take in alerts of others, all or none; raise :class:`Refused` (503) when there is no room."""
         ...
 
     def opinions(self) -> Record:

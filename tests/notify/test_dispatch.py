@@ -10,8 +10,8 @@ import pytest
 from aiops.incidents.alert import Alert, AlertState, Incident
 from aiops.kit.clock import Clock
 from aiops.kit.retry import Temporary
-from aiops.notify.dispatch import Dispatcher
-from aiops.notify.notice import IncidentNotice, Notice
+from aiops.notify.dispatch import Dispatcher, letterhead_of
+from aiops.notify.notice import IncidentNotice, Notice, incident_notice_of
 from aiops.notify.settings import NotifySettings
 
 pytestmark = pytest.mark.looptime
@@ -160,14 +160,14 @@ async def test_incidents_go_to_webhooks_once_per_change(
     make_alert: MakeAlert, fake_notifier: Any, virtual_clock: Clock
 ) -> None:
     hook = fake_notifier(batch_size=1)
-    url = "http://aiops:9600/"
-    dispatcher = Dispatcher(NotifySettings(), external_url=url, webhooks=[hook], clock=virtual_clock)
+    head = letterhead_of(NotifySettings(), "http://aiops:9600/")
+    dispatcher = Dispatcher(NotifySettings(), webhooks=[hook], clock=virtual_clock)
     dispatcher.start()
     alert = make_alert()
     incident = Incident("abc", "Queue grows", alert.severity, START, START, 0.0, (alert.key,))
-    dispatcher.submit({alert.key: alert}, [incident])
+    dispatcher.submit({alert.key: alert}, [incident_notice_of(incident, {alert.key: alert}, head, "why")])
     await asyncio.sleep(300)
-    dispatcher.submit({}, [replace(incident, ended_at=START + 300)])
+    dispatcher.submit({}, [incident_notice_of(replace(incident, ended_at=START + 300), {}, head)])
     await asyncio.sleep(300)
     items = [cast("IncidentNotice", item) for item in hook.items()]
     assert [(item.incident.open, len(item.alerts), item.url) for item in items] == [

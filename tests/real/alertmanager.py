@@ -21,8 +21,7 @@ route:
 receivers:
 - name: people
   webhook_configs:
-  - url: {url}
-    send_resolved: true
+{hooks}
 """
 # What takes minutes in a real cluster, so that a death is noticed and made good within a test.
 _CLUSTER = (
@@ -64,13 +63,18 @@ class RealAlertmanager:
 
     Parameters
     ----------
+    hooks
+        URLs of webhook receivers.
     cluster
         Gossip addresses of all peers, its own first; empty: alone.
     """
 
-    def __init__(self, program: str, folder: Path, port: int, people_url: str, cluster: Sequence[str] = ()) -> None:
+    def __init__(
+        self, program: str, folder: Path, port: int, hooks: Sequence[str], cluster: Sequence[str] = ()
+    ) -> None:
         folder.mkdir(exist_ok=True)
-        (folder / "am.yml").write_text(CONFIG.format(url=people_url))
+        told = "\n".join(f"  - {{url: {hook}, send_resolved: true}}" for hook in hooks)
+        (folder / "am.yml").write_text(CONFIG.format(hooks=told))
         self.url = f"http://127.0.0.1:{port}"
         own = cluster[0] if cluster else ""
         self.program = Program(
@@ -107,7 +111,7 @@ class RealAlertmanager:
 async def alone(program: str, folder: Path, port: int, people: People) -> AsyncIterator[RealAlertmanager]:
     """One that runs, without gossip."""
     async with listening(people) as url:
-        manager = RealAlertmanager(program, folder, port, url)
+        manager = RealAlertmanager(program, folder, port, [url])
         await manager.start()
         try:
             yield manager
@@ -117,13 +121,13 @@ async def alone(program: str, folder: Path, port: int, people: People) -> AsyncI
 
 @contextlib.asynccontextmanager
 async def pair(
-    program: str, folder: Path, free_port: Callable[[], int], people: People
+    program: str, folder: Path, free_port: Callable[[], int], people: People, also: Sequence[str] = ()
 ) -> AsyncIterator[tuple[RealAlertmanager, RealAlertmanager]]:
-    """A cluster of two that found each other."""
+    """A cluster of two that found each other; ``also`` are webhook receivers beside the people."""
     one, other = (f"127.0.0.1:{free_port()}" for _ in range(2))
     async with listening(people) as url, contextlib.AsyncExitStack() as stack:
-        first = RealAlertmanager(program, folder / "am-1", free_port(), url, (one, other))
-        second = RealAlertmanager(program, folder / "am-2", free_port(), url, (other, one))
+        first = RealAlertmanager(program, folder / "am-1", free_port(), [url, *also], (one, other))
+        second = RealAlertmanager(program, folder / "am-2", free_port(), [url, *also], (other, one))
         for manager in (first, second):
             stack.push_async_callback(manager.stop)
             await manager.start()

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import random
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 
 from aiops.lab.fleet import Fleet
 from tests.real.alertmanager import People, RealAlertmanager, pair
@@ -47,20 +49,30 @@ async def daemon(
         await house.program.end(signal.SIGKILL)
 
 
+async def came_back(house: House) -> float:
+    """Alerts of ours that an Alertmanager told the daemon."""
+    async with ClientSession() as session, session.get(f"{house.url}/metrics") as answer:
+        (value,) = re.findall(r"^aiops_inbound_own_alerts_total (\S+)$", await answer.text(), re.MULTILINE)
+        return float(value)
+
+
 async def test_one_page_an_incident_whatever_dies(
     tmp_path: Path, free_port: Callable[[], int], real_program: Callable[[str], str]
 ) -> None:
     """One Alertmanager is down when the fault comes, the other one restarts during it, and each daemon is killed at
-    random moments. Alerts hold for four minutes, so that a slow test machine ends none."""
+    random moments. Both daemons also hear of what they sent. Alerts hold for four minutes, so that a slow test
+    machine ends none."""
     people, fleet, rng = People(), Fleet(2), random.Random(5)
     async with contextlib.AsyncExitStack() as stack:
         await fleet.start()
         stack.push_async_callback(fleet.stop)
         program = real_program("prometheus-alertmanager")
-        managers = await stack.enter_async_context(pair(program, tmp_path, free_port, people))
+        ports = {"one": free_port(), "two": free_port()}
+        back = [f"http://127.0.0.1:{port}/api/v1/alertmanager" for port in ports.values()]
+        managers = await stack.enter_async_context(pair(program, tmp_path, free_port, people, back))
         houses = [
-            await stack.enter_async_context(daemon(tmp_path / name, free_port(), fleet, managers))
-            for name in ("one", "two")
+            await stack.enter_async_context(daemon(tmp_path / name, port, fleet, managers))
+            for name, port in ports.items()
         ]
         await until(houses[1].signals, 15, "the fleet is watched")
         await managers[1].stop()
@@ -82,3 +94,6 @@ async def test_one_page_an_incident_whatever_dies(
         await asyncio.sleep(3)  # longer than the second Alertmanager waits for the first
         assert people.statuses() == ["firing", "resolved"]
         assert {alert["labels"]["alertname"] for alert in people.heard} == {"TargetDown"}
+        for house in houses:
+            assert len((await house.data("incidents"))["incidents"]) == 1, "what came back opened none"
+        assert sum([await came_back(house) for house in houses]) > 0
