@@ -22,6 +22,7 @@ from aiops.capacity.scaling import CurvePoint, Memory, Recommendation, Situation
 from aiops.capacity.settings import CapacitySettings
 from aiops.capacity.waste import Waste, waste_of
 from aiops.kit.clock import Clock
+from aiops.kit.log import OnChange
 from aiops.notify.notice import rfc3339
 from aiops.signals.telemetry import Family, FamilyKind
 from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey
@@ -68,6 +69,7 @@ class Capacity:
         self._gatherer = Gatherer(settings.step, round(settings.history / settings.step))
         self._pools: dict[Entity, Pool] = {}
         self._running: asyncio.Future[list[Mark]] | None = None
+        self._faults = OnChange(_LOG, clock.monotonic)
         self.stocks: dict[SeriesKey, Exhaustion] = {}
         self.steps = 0
         self.skipped = 0
@@ -122,6 +124,9 @@ class Capacity:
             self.failures += 1
             raise
         self._pools = pools
+        for kept in pools.values():
+            reason = kept.advice.reason if kept.advice is not None and kept.advice.desired is None else ""
+            self._faults.report(f"advice on {kept.name}", reason and "none is given", reason=reason)
         self.steps += 1
         self.step_seconds = self._clock.monotonic() - began
         return marks
@@ -229,7 +234,9 @@ class Capacity:
             "ahead": [{"seconds": seconds, "replicas": count} for seconds, count in advice.ahead],
             "mmc_floor_replicas": advice.floor,
             "burst_premium_replicas": advice.burst_premium,
+            "model": advice.model,
             "model_error_ratio": advice.error_ratio,
+            "model_errors": dict(advice.errors),
             "forecast": {
                 "method": advice.method, "now_per_second": advice.load_now, "high_per_second": advice.load_high
             },
@@ -259,8 +266,14 @@ class Capacity:
                      for pool, _, advice in used))  # fmt: skip
         yield gauge("aiops_slo_probability", "Share of requests expected in time with the replicas of now.",
                     ((pool, advice.probability_now, {}) for pool, _, advice in used))  # fmt: skip
-        yield gauge("aiops_capacity_model_error_ratio", "Factor by which the model missed the waits of the last hour.",
+        yield gauge("aiops_capacity_model_error_ratio",
+                    "Factor by which the model that decides missed the waits of the last hour.",
                     ((pool, advice.error_ratio, {}) for pool, _, advice in given))  # fmt: skip
+        yield gauge("aiops_capacity_backtest_error_ratio", "Factor by which each model missed the waits of an hour.",
+                    ((pool, error, {"model": model}) for pool, _, advice in given
+                     for model, error in advice.errors.items()))  # fmt: skip
+        yield gauge("aiops_capacity_model_info", "The model that decides, as a label.",
+                    ((pool, 1.0, {"model": advice.model}) for pool, _, advice in given if advice.model))  # fmt: skip
         yield gauge("aiops_binding_constraint_info", "What limits the pool, as a label.",
                     ((pool, 1.0, {"constraint": str(advice.binding.limit)}) for pool, _, advice in given))  # fmt: skip
         yield gauge("aiops_capacity_abstained", "1 while there is no advice for the pool.",

@@ -124,7 +124,7 @@ def log_errors(whatif: WhatIf, observed: Sequence[Observed], yardstick: Yardstic
     for seen in observed:
         inside = [_inside(requests, seen, whatif.intervals.step_seconds) for requests in whatif.drawn]
         parts = [Waits(waits[mask]) for waits, mask in zip(replayed[seen.servers], inside, strict=True)]
-        predicted = _without_draws(whatif, seen)
+        predicted = without_draws(whatif, seen, seen.servers)
         predicted[Model.REPLAY] = Wait(
             float(np.mean([part.mean for part in parts])),
             float(np.mean([part.quantile(0.95) for part in parts])),
@@ -161,11 +161,11 @@ def _geometric(log_errors: Sequence[float]) -> float:
     return math.exp(min(700.0, float(np.mean(log_errors)))) if log_errors else math.nan
 
 
-def _without_draws(whatif: WhatIf, seen: Observed) -> dict[Model, Wait]:
-    """Wait in one stretch according to the models that need no draws."""
+def without_draws(whatif: WhatIf, seen: Stretch, servers: int) -> dict[Model, Wait]:
+    """Wait in one stretch, which holds some work, according to the models that need no draws."""
     intervals, slo = whatif.intervals, whatif.slo_seconds
     step = intervals.step_seconds
-    part, slots = intervals.part(seen.first, seen.last), seen.servers * whatif.pool.slots
+    part, slots = intervals.part(seen.first, seen.last), servers * whatif.pool.slots
     fluid = fluid_windows(intervals, slots).between(seen.first * step, seen.last * step)
     waits = {Model.FLUID: Wait(fluid.mean, fluid.quantile(0.95), fluid_tail(fluid, slo))}
     for model in CLOSED_FORMS:

@@ -10,12 +10,11 @@ from enum import StrEnum
 
 import numpy as np
 
-from aiops.capacity.clumping import calibrated
 from aiops.capacity.fluid import fluid_tail, fluid_windows
-from aiops.capacity.placement import Placement, learn_placement
+from aiops.capacity.placement import Placement
 from aiops.capacity.queueing import Waiting, gg_c, hayward, mmc
 from aiops.capacity.replay import Pool, Requests, Servers, Waits
-from aiops.capacity.work import NAN, Floats, Intervals, peakedness
+from aiops.capacity.work import NAN, Intervals
 
 _SHAPE_SCALE_SECONDS = 60.0
 
@@ -71,23 +70,16 @@ class Estimate:
     p_high: float = NAN
 
 
-def learn_shape(intervals: Intervals, at_seconds: Floats, in_flight: Floats, *, seed: int) -> Shape:
-    """Learn from a stretch of load; what it is too short to tell is taken to be Poisson (a floor, not a guess).
-
-    Parameters
-    ----------
-    at_seconds, in_flight
-        Readings of the gauge of requests in flight, see :func:`aiops.capacity.clumping.calibrated`.
-    """
-    peaks = peakedness(in_flight)
+def learn_shape(intervals: Intervals, peakedness: float, placement: Placement) -> Shape:
+    """Learn from a stretch of load; what it is too short to tell is taken to be Poisson (a floor, not a guess)."""
     service_cv2 = intervals.service_cv2
     dispersion = intervals.work_dispersion(max(_SHAPE_SCALE_SECONDS, intervals.step_seconds))
     arrival_cv2 = max(0.0, dispersion * (1.0 + service_cv2) - service_cv2)
     return Shape(
         arrival_cv2 if np.isfinite(arrival_cv2) else 1.0,
         service_cv2 if np.isfinite(service_cv2) else 1.0,
-        peaks if np.isfinite(peaks) and peaks > 0.0 else 1.0,
-        calibrated(intervals, learn_placement(intervals), at_seconds, in_flight, seed=seed),
+        peakedness if np.isfinite(peakedness) and peakedness > 0.0 else 1.0,
+        placement,
     )
 
 

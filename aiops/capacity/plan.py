@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from aiops.capacity.backtest import Choice, Observed, Stretch, Yardstick, choose, log_errors, observe
+from aiops.capacity.clumping import calibrated
 from aiops.capacity.models import Estimate, Model, WhatIf, learn_shape
+from aiops.capacity.placement import learn_placement
 from aiops.capacity.replay import Pool, Requests, Servers, draw
-from aiops.capacity.work import Floats, Intervals, in_flight
+from aiops.capacity.work import Floats, Intervals, in_flight, peakedness
 
 _FEWEST_INTERVALS = 16  # 4 min of scrapes at 15 s; below it halves teach nothing
 _FEWEST_REQUESTS = 50
@@ -110,7 +112,9 @@ class _Past:
         """Learn the shape from the known intervals, and draw the whole load with it."""
         begin = known.first * self.intervals.step_seconds
         at, held = self._scraped(known)
-        shape = learn_shape(self.intervals.part(known.first, known.last), at - begin, held, seed=self.seed)
+        part = self.intervals.part(known.first, known.last)
+        placement = calibrated(part, learn_placement(part), at - begin, held, seed=self.seed)
+        shape = learn_shape(part, peakedness(held), placement)
         budget = _DRAWN_REQUESTS if self.pool.slots == 1 else _DRAWN_REQUESTS // _TWIN_COST
         draws = int(np.clip(budget // max(1, self.intervals.requests), _FEWEST_DRAWS, _MOST_DRAWS))
         seed = self.seed + known.first

@@ -8,7 +8,7 @@ replica less. Then come limits that do not argue: steps, floor, ceiling, budget,
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, isnan
 
 import numpy as np
@@ -17,8 +17,9 @@ from aiops.capacity.constraint import Binding, Limit, binding_constraint
 from aiops.capacity.forecast import Forecast, forecast
 from aiops.capacity.observed import NAN, History
 from aiops.capacity.queueing import mmc
+from aiops.capacity.rivals import TRANSIENT, TWIN, Ahead, Judgement
 from aiops.capacity.settings import CapacitySettings, PoolLimits
-from aiops.capacity.sizing import Engine, Outlook, Present, judge, learn_engine, load_of, outlook
+from aiops.capacity.sizing import Engine, Outlook, Present, in_flight, judge, learn_engine, load_of, outlook
 
 _ROLES = ("arrivals", "running", "queue_len", "ready")
 _DAY_SECONDS = 86_400.0
@@ -61,8 +62,10 @@ class Recommendation:
         Replicas by M/M/c: what a calm, memoryless load of the same size would need. NaN = not known.
     burst_premium
         ``desired`` − ``floor``.
+    model, errors
+        The model that decided, and by which factor each missed the waits of the last hour.
     error_ratio
-        Factor by which the model missed the waits of the last hour; NaN = not observable.
+        The factor of the one that decided; NaN = not observable.
     """
 
     at: float
@@ -78,6 +81,8 @@ class Recommendation:
     ahead: tuple[tuple[float, int], ...] = ()
     floor: float = NAN
     error_ratio: float = NAN
+    model: str = ""
+    errors: Mapping[str, float] = field(default_factory=dict)
     method: str = ""
     load_now: float = NAN
     load_high: float = NAN
@@ -124,9 +129,18 @@ class Situation:
 
 @dataclass(slots=True)
 class Memory:
-    """What the stabilisation remembers: (UTC seconds, number that the model gave)."""
+    """What one decision leaves to the next.
+
+    Attributes
+    ----------
+    wishes
+        (UTC seconds, number that the model gave), for the stabilisation.
+    judgement
+        How the models that take long to judge did.
+    """
 
     wishes: deque[tuple[float, int]] = field(default_factory=deque)
+    judgement: Judgement = field(default_factory=Judgement)
 
     def highest(self, now: float, wish: int, window_seconds: float) -> int:
         """Remember a wish and return the highest of the window."""
@@ -144,25 +158,32 @@ def recommend(
     base = Recommendation(situation.now, situation.replicas, 0 if isnan(ready) else int(ready), None, "")
     silent = _silence(history, situation, settings)
     if silent:
-        return _without(base, silent, binding_constraint(history, None))
+        return replace(base, reason=silent, binding=binding_constraint(history, None))
     load, units = load_of(history)
     engine = learn_engine(history, units)
     sides = {"throttled": situation.throttled, "gateway_queue": situation.gateway_queue}
     if isinstance(engine, str):
-        return _without(base, engine, binding_constraint(history, None, **sides))
+        return replace(base, reason=engine, binding=binding_constraint(history, None, **sides))
     binding = binding_constraint(history, engine, **sides)
-    engine, error = judge(engine, history, load, slo_seconds=limits.wait_slo)
+    plain, (engine, error) = engine, judge(engine, history, load, slo_seconds=limits.wait_slo)
+    memory.judgement.renew(plain, history, load, slo_seconds=limits.wait_slo, transient=error)
+    errors = {TRANSIENT: error, **memory.judgement.factors}
     step = history.step_seconds
     first = ceil(situation.lead_seconds / step)
     ahead = forecast(load, first + max(first, ceil(60.0 / step)), first=first, period=round(_DAY_SECONDS / step))
+    coming = NAN if ahead is None else float(ahead.path.sum()) * step + in_flight(history)
+    model = memory.judgement.chosen(coming)
+    engine = plain if model == TWIN else engine
+    base = replace(base, binding=binding, model=model, errors=errors, error_ratio=errors[model])
     if ahead is None:
-        return _without(base, "too little of the load is known to forecast it", binding, error)
-    if error > settings.abstain_error:
+        return replace(base, reason="too little of the load is known to forecast it")
+    if base.error_ratio > settings.abstain_error:
         limit = f"{settings.abstain_error:g} is the limit"
-        text = f"the model misses the waits of the last hour by a factor of {error:.1f}; {limit}"
-        return _without(base, text, binding, error)
-    seen = _Look(history, situation, engine, ahead, settings, limits)
-    return seen.advice(base, binding, error, memory)
+        text = (
+            f"the best model, {model}, misses the waits of the last hour by a factor of {base.error_ratio:.1f}; {limit}"
+        )
+        return replace(base, reason=text)
+    return _Look(history, situation, engine, ahead, settings, limits).advice(base, memory)
 
 
 def _silence(history: History, situation: Situation, settings: CapacitySettings) -> str:
@@ -182,10 +203,6 @@ def _silence(history: History, situation: Situation, settings: CapacitySettings)
     return ""
 
 
-def _without(base: Recommendation, reason: str, binding: Binding, error: float = NAN) -> Recommendation:
-    return Recommendation(base.at, base.replicas, base.ready, None, reason, binding=binding, error_ratio=error)
-
-
 @dataclass(frozen=True, slots=True)
 class _Look:
     """Everything that one decision looks at."""
@@ -197,20 +214,19 @@ class _Look:
     settings: CapacitySettings
     limits: PoolLimits
 
-    def advice(self, base: Recommendation, binding: Binding, error: float, memory: Memory) -> Recommendation:
+    def advice(self, base: Recommendation, memory: Memory) -> Recommendation:
         """Look ahead, choose, and keep within the limits."""
-        seen = self._outlook()
+        seen = self._outlook(base.model)
         chance = dict(zip(seen.replicas, seen.probability.tolist(), strict=True))
         wish, why = self._wish(chance)
         desired, held = self._limited(wish, memory)
         low, high = seen.band()
         points = zip(seen.replicas, seen.probability.tolist(), low.tolist(), high.tolist(), strict=True)
-        return Recommendation(
-            base.at, base.replicas, base.ready, desired, why, tuple(held), binding,
+        return replace(
+            base, desired=desired, reason=why, held=tuple(held),
             probability=chance.get(desired, NAN), probability_now=chance.get(self.situation.replicas, NAN),
-            curve=tuple(CurvePoint(*point) for point in points), ahead=self._stages(seen),
-            floor=self._floor(), error_ratio=error, method=self.ahead.method,
-            load_now=float(self.ahead.path[0]), load_high=float(self.ahead.band(0.9).max()),
+            curve=tuple(CurvePoint(*point) for point in points), ahead=self._stages(seen), floor=self._floor(),
+            method=self.ahead.method, load_now=float(self.ahead.path[0]), load_high=float(self.ahead.band(0.9).max()),
             lead_seconds=self.situation.lead_seconds, assumed=self.engine.assumed,
         )  # fmt: skip
 
@@ -218,28 +234,35 @@ class _Look:
     def _ready(self) -> int:
         return int(self.history.now("ready"))
 
-    def _outlook(self) -> Outlook:
+    def _outlook(self, model: str) -> Outlook:
         """Every number from 1 to the ceiling; first only those near, because the far ones are rarely needed."""
         near = min(self.limits.ceiling, max(2 * self.situation.replicas + 4, self.limits.min_replicas))
-        seen = self._followed(near)
+        seen = self._followed(near, model)
         if near < self.limits.ceiling and seen.probability[-1] < self.limits.slo_target:
-            seen = self._followed(self.limits.ceiling)
+            seen = self._followed(self.limits.ceiling, model)
         return seen
 
-    def _followed(self, most: int) -> Outlook:
+    def _followed(self, most: int, model: str) -> Outlook:
         candidates = range(1, most + 1)
-        lead = self.situation.lead_seconds
+        lead, step, slo = self.situation.lead_seconds, self.history.step_seconds, self.limits.wait_slo
         rng = np.random.default_rng(0)
-        present = Present(
-            float(np.nansum([self._newest("running"), self._newest("queue_len")])), self._ready, self.situation.coming
-        )
+        present = Present(in_flight(self.history), self._ready, self.situation.coming)
         futures = self.ahead.futures(self.settings.draws, rng)
         started = self._ready + sum(count for _, count in self.situation.coming)
-        return outlook(
-            self.engine, futures, present, candidates, step_seconds=self.history.step_seconds, lead_seconds=lead,
-            slo_seconds=self.limits.wait_slo, rng=rng,
-            from_seconds=[0.0 if count < started else lead for count in candidates],
+        counted = [0.0 if count < started else lead for count in candidates]
+        rough = outlook(
+            self.engine, futures, present, candidates, step_seconds=step, lead_seconds=lead, slo_seconds=slo, rng=rng,
+            from_seconds=counted,
         )  # fmt: skip
+        if model != TWIN:
+            return rough
+        people = Ahead(self.engine, futures, present, step, lead, slo, self._sure)
+        return people.outlook(rough, counted)
+
+    @property
+    def _sure(self) -> float:
+        """Share that is enough for a cut: half of the misses that the target allows."""
+        return 1.0 - (1.0 - self.limits.slo_target) / 2.0
 
     def _newest(self, name: str) -> float:
         return self.history.recent(name, self.history.step_seconds)
@@ -247,9 +270,8 @@ class _Look:
     def _wish(self, chance: Mapping[int, float]) -> tuple[int, str]:
         """Least number that keeps the promise, or the least of those that keep it nearly as well as any."""
         target, now = self.limits.slo_target, self.situation.replicas
-        sure = 1.0 - (1.0 - target) / 2.0
         for count, share in chance.items():
-            if share >= (sure if count < now else target):
+            if share >= (self._sure if count < now else target):
                 return count, f"{share:.1%} of requests wait at most {self.limits.wait_slo:g} s with {count}"
         best = max(chance.values())
         count = min(count for count, share in chance.items() if share >= best - _NEARLY_BEST)

@@ -143,6 +143,12 @@ def _slots(history: History, fullest: float) -> tuple[float, str]:
     return max(1.0, limit), bound
 
 
+def in_flight(history: History) -> float:
+    """Requests running and waiting in the newest interval; what is unknown counts as none."""
+    newest = [history.recent(name, history.step_seconds) for name in ("running", "queue_len")]
+    return float(np.nansum(newest))
+
+
 @dataclass(frozen=True, slots=True)
 class Present:
     """Where the pool stands: requests inside, replicas that serve, and (in how many seconds, how many) will."""
@@ -287,14 +293,14 @@ def judge(
     modelled = waits_over(
         engine, load[-rows:], history.column("ready")[-rows:], tried, step_seconds=history.step_seconds
     )
-    factors = [_factor(one, wait, rate, slo_seconds / 10.0) for one in modelled]
+    factors = [log_factor(one, wait, rate, slo_seconds / 10.0) for one in modelled]
     if isnan(factors[0]) or factors[0] <= _GOOD:
         return engine, factors[0]
     best = int(np.argmin(factors))
     return replace(engine, slots=max(1.0, float(tried[best]))), factors[best]
 
 
-def _factor(modelled: Floats, wait: Floats, rate: Floats, floor: float) -> float:
+def log_factor(modelled: Floats, wait: Floats, rate: Floats, floor: float) -> float:
     """Geometric mean over quarters of the factor between modelled and observed mean wait."""
     errors = []
     for part in np.array_split(np.arange(len(wait)), 4):

@@ -16,7 +16,7 @@ import numpy as np
 
 from aiops.capacity.curve import StepCurve
 from aiops.capacity.replay import Requests, Waits
-from aiops.capacity.work import Floats
+from aiops.capacity.work import Counts, Floats
 
 _NEVER = float("inf")
 _ROUNDING = 1e-6  # of a token
@@ -149,11 +149,22 @@ class _Replica:
 
 
 def engine_waits(
-    arrival_seconds: Floats, input_tokens: Floats, output_tokens: Floats, *, replicas: int, profile: EngineProfile
+    arrival_seconds: Floats,
+    input_tokens: Floats,
+    output_tokens: Floats,
+    *,
+    replicas: int,
+    profile: EngineProfile,
+    serving: Counts | None = None,
 ) -> Floats:
     """Seconds from arrival to the start of the own prefill, float64 [n]; arrivals ascending, an empty pool at first.
 
     A request longer than the whole KV cache runs alone.
+
+    Parameters
+    ----------
+    serving
+        int64 [n], 1 … ``replicas``: how many of them each request may choose from; the others finish what they have.
     """
     if replicas < 1:
         raise ValueError(f"expected at least 1 replica, got {replicas}")
@@ -162,6 +173,7 @@ def engine_waits(
     pool = [_Replica(steps, profile, waits) for _ in range(replicas)]
     # What decides about every arrival stands in plain lists: with many replicas most of the time would go there.
     due, present = [_NEVER] * replicas, [0] * replicas
+    open_to = [replicas] * len(waits) if serving is None else serving.tolist()
     rows = zip(arrival_seconds.tolist(), input_tokens.tolist(), output_tokens.tolist(), strict=True)
     for number, (now, prompt, output) in enumerate(rows):
         while (first := min(due)) <= now:
@@ -169,7 +181,8 @@ def engine_waits(
             replica = pool[place]
             replica.advance(now)
             due[place], present[place] = replica.next_event, replica.present
-        place = present.index(min(present))
+        offered = present if open_to[number] == replicas else present[: open_to[number]]
+        place = offered.index(min(offered))
         replica = pool[place]
         replica.advance(now)
         replica.take(prompt, output, number)
