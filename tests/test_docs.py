@@ -285,7 +285,7 @@ def shape(value: Any, free: tuple[str, ...]) -> Any:
 
 
 def test_examples_of_the_api_have_the_fields_that_it_has(source: DaemonSource) -> None:
-    band = view.Band(0.0, 0.0, 0.0, 0.0)
+    band = view.Band()
     real = {
         "/api/v1/targets": {"activeTargets": [view.target_record(SOURCE)]},
         "/api/v1/signals": {"signals": [view.signal_record(SERIES, 1.0, 1.0, band)]},

@@ -24,6 +24,7 @@ from aiops.app.flags import RunOptions
 from aiops.app.inbound import Inbound
 from aiops.app.opinions import Opinions
 from aiops.app.source import DaemonSource
+from aiops.app.spending import Spending
 from aiops.app.state import State
 from aiops.app.warmup import warm_up
 from aiops.app.web_file import WebFileReader
@@ -47,6 +48,8 @@ _STOP_SECONDS = 2.0
 _EXPLAIN_SECONDS = 1.0
 _GIVE_BACK_SECONDS = 30.0
 _WEB_FILE_SECONDS = 5.0
+_TRANSITIONS = 5000
+"""Newest transitions from which a start counts what statistics spent of their budget."""
 _TOLD = (AlertState.FIRING, AlertState.RESOLVED)  # what comes and goes between is for debugging
 _NEED_RESTART = (
     "interval",
@@ -100,6 +103,7 @@ class Daemon:
         self.actuator: Actuator | None = None
         self.beat = Beat()
         self.started_at = clock.now()
+        self.spending = Spending(self.started_at)
         self.last_tick_at = 0.0
         self.tick_seconds = 0.0
         self.tick_seconds_total = 0.0
@@ -144,6 +148,7 @@ class Daemon:
     async def _start(self) -> None:
         await self.server.start()
         await asyncio.to_thread(self.state.open, self.pipeline, self.capacity)
+        self.spending.restore(await asyncio.to_thread(self.state.view.recent_transitions, _TRANSITIONS))
         await asyncio.to_thread(self.opinions.open)
         self._session = open_session()
         self.explain.restore(await asyncio.to_thread(lambda: list(self.state.worded())))
@@ -222,6 +227,7 @@ class Daemon:
         now = self.clock.now()
         outcome = self.pipeline.tick(now, self.collectors.drain(), self.collectors.statuses(), elapsed_seconds=elapsed)
         self.state.record(outcome)
+        self.spending.take(outcome.transitions)
         if self.dispatcher is not None:
             self.dispatcher.submit(self.pipeline.machine.alerts, self._notices(outcome.incidents))
         for move in outcome.transitions:

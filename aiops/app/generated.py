@@ -52,6 +52,8 @@ Labels, by family:
 * `aiops_feedback_alerts`: `detector` (`rule` for deterministic rules), `judgement` (`true`, `false`).
 * `aiops_detector_precision*`: `detector`.
 * `aiops_build_info`: `version`.
+* `aiops_anomaly_*`: labels of the entity, `kind`, `signal`, `stat`; `aiops_anomaly_vote` also `detector`. Only series
+  that may raise an alert.
 * `aiops_signal_*`: labels of the entity (`instance`, `job`, `model_name`, `pool`, `gpu`, `node`, …), `kind` of the
   entity, `stat` of a distribution. `stat="rate"` is observations per second, whatever unit the name carries.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiops import __version__
 from aiops.app import actuator, presets, telemetry, view
+from aiops.app.spending import band_of, score_families
 from aiops.incidents.external import Told
 from aiops.notify.base import ReceiverStatus
 from aiops.notify.notice import notice_of
@@ -19,7 +20,6 @@ from aiops.web.source import Record, Saying
 if TYPE_CHECKING:
     from aiops.app.daemon import Daemon
 
-_NO_BAND = view.Band(float("nan"), float("nan"), float("nan"), float("nan"))
 _SHOWN_INCIDENTS = 100
 
 
@@ -80,12 +80,8 @@ class DaemonSource:
         records = []
         for column, key, value, at in self._latest():
             if signal in ("", key.signal) and entity in str(key.entity):
-                band = _NO_BAND
-                if scores is not None and column < len(scores.keys) and scores.keys[column] == key:
-                    ensemble = scores.ensemble
-                    parts = (ensemble.score, ensemble.expected, ensemble.lower, ensemble.upper)
-                    band = view.Band(*(float(part[column]) for part in parts))
-                records.append((str(key.entity), key, view.signal_record(key, value, at, band)))
+                record = view.signal_record(key, value, at, band_of(scores, column, key))
+                records.append((str(key.entity), key, record))
         return [record for *_, record in sorted(records, key=lambda row: (row[0], row[1].signal, row[1].stat))]
 
     def _latest(self) -> Iterator[tuple[int, SeriesKey, float, float]]:
@@ -180,12 +176,14 @@ class DaemonSource:
             telemetry.alert_families(
                 daemon.pipeline.machine.alerts.values(), daemon.pipeline.grouping.incidents.values()
             ),
+            daemon.spending.families(daemon.clock.now(), daemon.config.detect.budget, daemon.pipeline.bank.sharers),
             telemetry.slo_families(daemon.pipeline.slo.budgets()),
             telemetry.receiver_families(self._receivers()),
             self._inbound(),
             telemetry.feedback_families(daemon.opinions.tallies(), daemon.pipeline.effects.wider),
             daemon.capacity.families(),
             actuator.families(daemon.actuator),
+            score_families(daemon.pipeline.bank.scores()),
             telemetry.signal_families(self._fresh()),
         )
 

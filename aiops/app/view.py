@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from math import isnan
-from typing import NamedTuple
 
+from aiops.app.spending import Band
 from aiops.detect.base import AlertKey
 from aiops.explain.narrator import Summary
 from aiops.explain.wording import Worded
@@ -17,15 +17,6 @@ from aiops.signals.normalise import unit_of
 from aiops.signals.types import Entity, SeriesKey, SourceStatus
 
 Record = dict[str, object]
-
-
-class Band(NamedTuple):
-    """What the detectors say of one series; NaN = not known."""
-
-    score: float
-    expected: float
-    lower: float
-    upper: float
 
 
 def stamp(at: float) -> str | None:
@@ -155,6 +146,9 @@ def signal_record(key: SeriesKey, value: float, at: float, band: Band) -> Record
         "expected": band.expected,
         "lower": band.lower,
         "upper": band.upper,
+        "confidence": band.confidence,
+        "learning": band.learning,
+        "votes": dict(band.votes),
     }
 
 

@@ -77,6 +77,10 @@ class BankScores:
     learning
         bool [capacity]: the value is known, but the series is not judged: no detector has seen enough of it, or it
         has just changed on purpose.
+    confidence
+        float32 [capacity]: how far the band rests on the series' own history, 0 … 1.
+    watched
+        bool [capacity]: the series may raise an alert.
     """
 
     now: float
@@ -84,6 +88,8 @@ class BankScores:
     ensemble: Scores
     votes: Mapping[str, NDArray[np.float32]]
     learning: NDArray[np.bool_]
+    confidence: NDArray[np.float32]
+    watched: NDArray[np.bool_]
 
 
 class Bank:
@@ -169,7 +175,8 @@ class Bank:
         ensemble = replace(ensemble, score=np.where(settling, np.float32(np.nan), ensemble.score))
         votes = {name: scores.score for name, scores in said.items()}
         learning = np.isfinite(window.values[-1]) & np.isnan(ensemble.score) & bool(said)
-        self._scores = scores = BankScores(now, window.keys, ensemble, votes, learning)
+        confidence, alerting = self._tails.confidence(ensemble.score), columns.watch >= 0
+        self._scores = scores = BankScores(now, window.keys, ensemble, votes, learning, confidence, alerting)
         breaches = dict(self._conditions.evaluate(window))
         breaches.update(self._liveness.evaluate(window, sources, marks, columns.of_entity))
         breaches.update(self._statistics(window, columns, scores))
@@ -184,6 +191,11 @@ class Bank:
     def scores(self) -> BankScores | None:
         """The last tick's scores; None before the first."""
         return self._scores
+
+    @property
+    def sharers(self) -> int:
+        """Series that share the budget of false alerts now."""
+        return self._tails.series
 
     def fitted(self) -> tuple[Fitted, ...]:
         """Detectors whose models are fitted elsewhere."""

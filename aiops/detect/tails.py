@@ -118,6 +118,11 @@ class Tails:
             self._exposed[number] = (policy.watch >= 0) & np.isfinite(score) & ~(least > own)
             return Scores(score, scores.expected, scores.expected - width * down, scores.expected + width * up)
 
+    def confidence(self, score: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How far bands rest on what was seen, 0 … 1, [capacity]; NaN where there is no ``score``."""
+        blocks = self._columns["blocks"].max(axis=0, initial=0)
+        return np.where(np.isnan(score), np.float32(np.nan), np.minimum(blocks / np.float32(TRUSTED_BLOCKS), 1))
+
     def learn(self, window: Window, raw: Sequence[Scores], taught: _Mask, outside: _Mask) -> None:
         """Take in the newest row after :meth:`judge`.
 
