@@ -11,6 +11,7 @@ import yaml
 
 from aiops.detect.policy import AnomalyPolicy
 from aiops.detect.rules import RuleBook
+from aiops.diagnose.signature import CauseBook
 from aiops.explain.words import Language, parse_signals
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.profile import Profile, parse_profiles
@@ -65,6 +66,12 @@ def anomaly_policy() -> AnomalyPolicy:
 def rulebook() -> RuleBook:
     """The deterministic rules, from ``models/detectors/liveness.yaml``."""
     return RuleBook.parse(*_document("detectors", "liveness.yaml"))
+
+
+def cause_book() -> CauseBook:
+    """What known faults look like and which actions there are, from ``models/causes``."""
+    folder = shipped(Folder.MODELS) / "causes"
+    return CauseBook.parse({path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.yaml"))})
 
 
 def signal_names() -> Mapping[str, Mapping[Language, tuple[str, ...]]]:

@@ -2,6 +2,7 @@
 
 import re
 
+from aiops.detect.policy import Floor
 from aiops.diagnose.deviation import Trait
 from aiops.signals.catalog import SIGNALS, Bad, Kind
 
@@ -27,7 +28,7 @@ def trait_of(metric: str) -> Trait:
     """
     name, _, stat = metric.partition(":")
     if name in SIGNALS:
-        return _canonical(name, stat)
+        return canonical(name, stat)
     lower = metric.lower()
     found = next((trait for words, trait in _WORDS if re.search(words, lower)), _UNKNOWN)
     tail = _TAIL.search(lower)
@@ -36,11 +37,23 @@ def trait_of(metric: str) -> Trait:
     return found
 
 
-def _canonical(name: str, stat: str) -> Trait:
+def canonical(name: str, stat: str = "", floor: Floor | None = None, far: float = 1.0) -> Trait:
+    """Trait of a signal of the catalogue.
+
+    Parameters
+    ----------
+    floor
+        What matters to anybody in the signal's unit: a move of that size then has at most the distance ``far``. It is
+        given where references are long.
+    """
     signal = SIGNALS[name]
+    if floor is not None:
+        minimum, relative = floor.minimum / far, max(floor.minimum_relative / far, floor.relative_noise)
+    else:
+        minimum, relative = 0.0, _DURATION if signal.kind is Kind.DISTRIBUTION else _USAGE
     if stat == "rate" or (signal.kind is Kind.RATE and signal.bad is Bad.BOTH):
-        return Trait(Bad.BOTH, _USAGE, traffic=name in _REQUESTS)
-    if signal.kind is Kind.DISTRIBUTION:
-        averaged = "duration" if signal.unit == "seconds" else ""
-        return Trait(signal.bad, _DURATION, averaged=averaged, tail=_TAILS.get(stat, 1.0))
-    return Trait(signal.bad, _USAGE)
+        return Trait(Bad.BOTH, relative, minimum, traffic=name in _REQUESTS)
+    # A long reference shows by itself how far few requests make a number wander.
+    of_requests = floor is None and signal.kind is Kind.DISTRIBUTION and signal.unit == "seconds"
+    averaged = "duration" if of_requests else ""
+    return Trait(signal.bad, relative, minimum, averaged=averaged, tail=_TAILS.get(stat, 1.0))

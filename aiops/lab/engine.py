@@ -94,6 +94,10 @@ class Engine:
         The scheduler hangs: requests arrive and wait, nothing moves.
     surge
         Factor on the arrivals.
+    prefill_factor
+        Factor on the time that prompts cost.
+    blocked
+        Nothing is admitted any more; what runs comes to its end.
     """
 
     seed: int
@@ -101,12 +105,15 @@ class Engine:
     slowdown: float = 1.0
     stuck: bool = False
     surge: float = 1.0
+    prefill_factor: float = 1.0
+    blocked: bool = False
     now: float = 0.0
     queue: deque[Request] = field(default_factory=deque)
     running: list[Request] = field(default_factory=list)
     prompt_tokens: int = 0
     generated_tokens: int = 0
     preemptions: int = 0
+    arrived: int = 0
     finished: int = 0
     ttft: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS))
     itl: Histogram = field(default_factory=lambda: Histogram(STEP_BOUNDS))
@@ -130,16 +137,18 @@ class Engine:
         """Simulate up to ``now`` (seconds on the same scale as before; going back does nothing)."""
         while self.now < now:
             self._admit_arrivals()
-            if self.stuck or (not self.running and not self.queue):
+            if self.stuck or (not self.running and (self.blocked or not self.queue)):
                 self.now = min(now, max(self._next_arrival, self.now + 1e-3))
                 continue
-            self._fill_batch()
+            if not self.blocked:
+                self._fill_batch()
             self._step()
 
     def _admit_arrivals(self) -> None:
         while self._next_arrival <= self.now:
             prompt = int(np.clip(self._rng.lognormal(np.log(self.shape.prompt_tokens), 0.6), 8, 4_000))
             output = int(np.clip(self._rng.geometric(1.0 / self.shape.output_tokens), 1, 1_000))
+            self.arrived += 1
             self.queue.append(Request(self._next_arrival, prompt, output))
             rate = max(self.shape.arrivals_per_second * self.surge, 1e-6)
             self._next_arrival += float(self._rng.exponential(1.0 / rate))
@@ -161,7 +170,7 @@ class Engine:
     def _step(self) -> None:
         prefill = sum(request.prompt for request in self.running if request.first_token == 0.0)
         seconds = (self.shape.base_seconds + self.shape.slope_seconds * len(self.running)) * self.slowdown
-        seconds += prefill * 2e-5 * self.slowdown
+        seconds += prefill * 2e-5 * self.slowdown * self.prefill_factor
         self.now += seconds
         while len(self.running) > 1 and self.kv_used + len(self.running) > self.shape.kv_tokens:
             self.queue.appendleft(self.running.pop())

@@ -55,6 +55,7 @@ _H, _LOW, _BOTH, _N = Bad.HIGH, Bad.LOW, Bad.BOTH, Bad.NONE
 _ENGINE = (
     Signal("queue_len", "requests", _L, _H, "Requests admitted but not yet running."),
     Signal("running", "requests", _L, _N, "Requests in the running batch."),
+    Signal("adapter_waiting", "requests", _L, _H, "Requests that wait until their LoRA adapter is loaded."),
     Signal(
         "max_running", "requests", _C, _N, "Most requests that can run at once; exported or learnt from the plateau."
     ),

@@ -1,0 +1,233 @@
+"""From a window and an incident to a diagnosis: ranking, signatures, evidence. Pure, and bounded in work."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aiops.detect.base import Window
+from aiops.detect.policy import Floor
+from aiops.diagnose.causes import Fit, match, ruled_out
+from aiops.diagnose.correlate import Alert, rank
+from aiops.diagnose.evidence import Ledger
+from aiops.diagnose.record import Candidate, Cause, Diagnosis, RuledOut
+from aiops.diagnose.scene import Periods, Scene, host_of, involved, panel_of, scene
+from aiops.diagnose.signature import CauseBook
+from aiops.signals.topology import pool_of
+from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey
+
+SIGNATURES = "signatures"
+"""Name of the ranker where known faults fit; else that of the ranking stands alone."""
+_GUARD_SECONDS, _REFERENCE_SECONDS = 60.0, 1800.0
+_MOST_SERIES, _MOST_CANDIDATES, _MOST_CAUSES, _MOST_CHANGES = 4000, 12, 5, 8
+_LEAST_CONFIDENCE = 0.5
+_CHANGE_SECONDS = 1800.0
+_CHANGES = frozenset({MarkKind.DEPLOY, MarkKind.VERSION_CHANGED, MarkKind.RESTARTED})
+_SILENT_SHARE = 0.5
+_FELT = (("ttft", "mean"), ("itl", "mean"), ("e2e", "mean"), ("queue_len", ""), ("errors", ""))
+"""What users notice; told about the pools whatever the cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be explained.
+
+    Attributes
+    ----------
+    since
+        UTC seconds at which the first alert saw it.
+    series
+        What alerted; the first one leads.
+    """
+
+    incident: str
+    since: float
+    series: tuple[SeriesKey, ...]
+
+
+def diagnose(
+    question: Question, window: Window, book: CauseBook, *, marks: Sequence[Mark], floors: Mapping[str, Floor]
+) -> Diagnosis:
+    """Explain an incident from what the ring holds.
+
+    Parameters
+    ----------
+    marks
+        Events that are known, of whatever age.
+    floors
+        Unit → what matters to anybody.
+    """
+    periods = Periods.around(window, question.since, guard_seconds=_GUARD_SECONDS, reference_seconds=_REFERENCE_SECONDS)
+    start = window.now - window.step_seconds * (len(window.values) - 1 - periods.start)
+    recent = [m for m in marks if start - _GUARD_SECONDS <= m.at <= window.now]
+    ledger = Ledger(start, window.now)
+    fault = telemetry_fault(window, periods)
+    if fault:
+        return _told(question, window, "none", ledger, reason=fault, abstained=True)
+    known = {key.entity for key in window.keys if key is not None} | {mark.entity for mark in recent}
+    entities = involved(known, [key.entity for key in question.series])
+    found = scene(window, periods, entities, marks=recent, floors=floors)
+    matches = match(book, found)
+    fits = [fit for fit in matches.fits if fit.confidence >= _LEAST_CONFIDENCE][:_MOST_CAUSES]
+    causes = tuple(_cause(fit, ledger) for fit in fits)
+    changes = _changes(marks, entities, start)
+    for mark in changes:
+        ledger.mark(mark)
+    ranker, candidates = _candidates(question, window, periods, found, floors=floors, ledger=ledger)
+    _impact(found, ledger)
+    excluded = tuple(
+        RuledOut(one.signature.id, one.reason, (*map(ledger.series, one.facts), *map(ledger.mark, one.marks)))
+        for one in ruled_out(matches)
+    )
+    reason = _reason(causes, candidates)
+    return _told(
+        question, window, SIGNATURES if causes else ranker, ledger, reason=reason, abstained=not causes,
+        causes=causes, candidates=candidates, excluded=excluded, changes=changes,
+    )  # fmt: skip
+
+
+def _told(
+    question: Question,
+    window: Window,
+    ranker: str,
+    ledger: Ledger,
+    *,
+    reason: str,
+    abstained: bool,
+    causes: tuple[Cause, ...] = (),
+    candidates: tuple[Candidate, ...] = (),
+    excluded: tuple[RuledOut, ...] = (),
+    changes: tuple[Mark, ...] = (),
+) -> Diagnosis:
+    return Diagnosis(
+        incident=question.incident,
+        at=window.now,
+        ranker=ranker,
+        candidates=candidates,
+        causes=causes,
+        ruled_out=excluded,
+        changes=changes,
+        evidence=tuple(ledger.entries),
+        abstained=abstained,
+        reason=reason,
+    )
+
+
+def _reason(causes: Sequence[Cause], candidates: Sequence[Candidate]) -> str:
+    if causes:
+        return f"{causes[0].title}, at {causes[0].entity}"
+    if candidates:
+        one = candidates[0]
+        return f"no known fault fits; what moved most is {one.signal} of {one.entity}"
+    return "no known fault fits, and nothing left its reference"
+
+
+def _cause(fit: Fit, ledger: Ledger) -> Cause:
+    signature = fit.signature
+    return Cause(
+        id=signature.id,
+        title=signature.title,
+        entity=fit.entity,
+        confidence=round(fit.confidence, 3),
+        evidence=(*map(ledger.mark, fit.marks), *map(ledger.series, fit.facts)),
+        fix=signature.fix,
+        actions=signature.actions,
+        runbook=signature.runbook,
+    )
+
+
+def _changes(marks: Sequence[Mark], entities: Collection[Entity], start: float) -> tuple[Mark, ...]:
+    """What was changed before it began, newest first."""
+    found = [
+        mark
+        for mark in marks
+        if mark.kind in _CHANGES and mark.entity in entities and start - _CHANGE_SECONDS <= mark.at <= start + 1.0
+    ]
+    return tuple(sorted(found, key=lambda mark: -mark.at)[:_MOST_CHANGES])
+
+
+def _candidates(
+    question: Question,
+    window: Window,
+    periods: Periods,
+    found: Scene,
+    *,
+    floors: Mapping[str, Floor],
+    ledger: Ledger,
+) -> tuple[str, tuple[Candidate, ...]]:
+    """What deviated, by the general ranking along GPU → node → replica → pool."""
+    columns = [k for k, key in enumerate(window.keys) if key is not None and key.entity in found.facts][:_MOST_SERIES]
+    keys = [key for key in (window.keys[k] for k in columns) if key is not None]
+    panel = panel_of(window, periods, keys, window.values[:, columns].astype(np.float64), floors)
+    first = question.series[0]
+    metric = f"{first.signal}:{first.stat}" if first.stat else first.signal
+    ranking = rank(panel, calls(found), Alert(str(first.entity), metric))
+    candidates = []
+    for one in ranking.candidates[:_MOST_CANDIDATES]:
+        key = keys[one.column]
+        fact = found.fact(key.entity, key.signal, key.stat)
+        if fact is not None and max(fact.up, fact.down) > 1.0:
+            candidates.append(
+                Candidate(key.entity, key.signal, key.stat, one.direction, one.score, one.onset, ledger.series(fact))
+            )
+    return ranking.ranker, tuple(candidates)
+
+
+def calls(found: Scene) -> list[tuple[str, str]]:
+    """(who suffers, through whom): pool → its replicas → their node and GPUs."""
+    pairs = []
+    for replica in found.of_kind(EntityKind.REPLICA):
+        pairs.append((str(pool_of(replica)), str(replica)))
+        pairs += [
+            (str(replica), str(other))
+            for other in found.facts
+            if other.kind in (EntityKind.NODE, EntityKind.GPU) and host_of(other) == host_of(replica) != ""
+        ]
+    return pairs
+
+
+def _impact(found: Scene, ledger: Ledger) -> None:
+    for pool in found.of_kind(EntityKind.POOL):
+        for signal, stat in _FELT:
+            fact = found.fact(pool, signal, stat)
+            if fact is not None and not isnan(fact.value) and max(fact.up, fact.down) > 1.0:
+                ledger.series(fact)
+
+
+def telemetry_fault(window: Window, periods: Periods) -> str:
+    """Why the numbers themselves cannot be trusted; empty when they can.
+
+    Most of what is watched going silent, or standing still to the last digit, in one moment is a fault of watching.
+    """
+    first, last = periods.reference
+    reference = window.values[first:last]
+    reference = reference[np.isfinite(reference).any(axis=1)]
+    groups: dict[str, list[int]] = {}
+    for column, key in enumerate(window.keys):
+        if key is not None and key.entity.kind is not EntityKind.POOL:
+            groups.setdefault(host_of(key.entity) + key.entity.label("instance"), []).append(column)
+    silent, frozen = 0, 0
+    for columns in groups.values():
+        before, now = reference[:, columns], window.values[periods.start :, columns]
+        told = np.isfinite(before).sum(axis=0) > 0.5 * max(len(before), 1)
+        moved = told & (_changes_by_row(before) > 0.5)
+        still = np.isfinite(now).all(axis=0) & (_changes_by_row(now) == 0.0)
+        silent += bool(told.any() and not np.isfinite(now[-2:, told]).any())
+        frozen += bool(moved.sum() >= 2 and still[moved].all())
+    if len(groups) > 1 and silent > _SILENT_SHARE * len(groups):
+        return f"telemetry fault: {silent} of {len(groups)} sources went silent together, so nothing is blamed"
+    if len(groups) > 1 and frozen > _SILENT_SHARE * len(groups):
+        return f"telemetry fault: {frozen} of {len(groups)} sources repeat their last numbers, so nothing is blamed"
+    return ""
+
+
+def _changes_by_row(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Share of neighbouring known rows that differ, by column."""
+    if len(values) < 2:
+        return np.zeros(values.shape[1])
+    steps = np.diff(values, axis=0)
+    known = np.isfinite(steps)
+    share: NDArray[np.float64] = (known & (steps != 0)).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return share

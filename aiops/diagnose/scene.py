@@ -1,0 +1,227 @@
+"""What is known around an incident: every series of the entities involved, before and now, and who belongs to whom.
+
+Entities are related by labels alone: replicas to their pool, GPUs and nodes to the replicas of the same host.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from aiops.detect.base import Window
+from aiops.detect.groups import group_of
+from aiops.detect.policy import Floor
+from aiops.diagnose.deviation import Floats, Panel, deviation, onset
+from aiops.diagnose.traits import canonical
+from aiops.signals.normalise import unit_of
+from aiops.signals.topology import pool_of
+from aiops.signals.types import Entity, EntityKind, Mark, SeriesKey
+
+FAR = 3.0
+"""Distance from which a series is said to have risen or fallen; floors make sure that it then matters to somebody."""
+_LOST_ROWS = 2
+LEAST_ROWS = 3
+"""Rows that a window has at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One series before and now.
+
+    Attributes
+    ----------
+    expected, value, highest, last
+        Median of the reference, median of the window, its largest and its newest known value; NaN when not known.
+    up, down
+        Distances from the reference, ≥ 0.
+    occurred
+        Some row since the guard gap began exceeds everything that the reference knows.
+    lost
+        Known in the reference, and unknown in the newest rows.
+    onset
+        UTC seconds at which it left its reference; NaN when that cannot be told.
+    """
+
+    key: SeriesKey
+    unit: str
+    expected: float
+    value: float
+    highest: float
+    last: float
+    up: float
+    down: float
+    occurred: bool
+    lost: bool
+    onset: float
+
+    @property
+    def known(self) -> bool:
+        """Both periods have a number, so that it can be said whether it moved."""
+        return self.expected == self.expected and self.value == self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Periods:
+    """Which rows of a window are which: the reference ends before a guard gap, the rest is what is looked at.
+
+    Attributes
+    ----------
+    reference
+        First row and row after the last one.
+    guard
+        Row where the gap begins; events count from here.
+    start
+        First row that is looked at; the newest is the last.
+    """
+
+    reference: tuple[int, int]
+    guard: int
+    start: int
+
+    @classmethod
+    def around(cls, window: Window, since: float, *, guard_seconds: float, reference_seconds: float) -> "Periods":
+        """Periods for trouble that was noticed at ``since`` (UTC seconds)."""
+        rows, step = len(window.values), window.step_seconds
+        noticed = rows - 1 - round((window.now - since) / step)
+        start = max(0, min(noticed, rows - LEAST_ROWS))
+        guard = max(0, start - round(guard_seconds / step))
+        return cls((max(0, guard - round(reference_seconds / step)), guard), guard, start)
+
+
+class Scene:
+    """Facts by entity and by (signal, statistic), and marks, from the rows of one window."""
+
+    def __init__(self, facts: Mapping[Entity, Mapping[tuple[str, str], Fact]], marks: Sequence[Mark]) -> None:
+        self.facts = facts
+        self.marks = marks
+        self._hosts: dict[str, list[Entity]] = {}
+        for entity in facts:
+            self._hosts.setdefault(host_of(entity), []).append(entity)
+
+    def fact(self, entity: Entity, signal: str, stat: str) -> Fact | None:
+        """One series; None when there is none."""
+        return self.facts.get(entity, {}).get((signal, stat))
+
+    def of_kind(self, kind: EntityKind) -> list[Entity]:
+        """All entities of a kind."""
+        return [entity for entity in self.facts if entity.kind is kind]
+
+    def peers(self, entity: Entity) -> list[Entity]:
+        """Those that do the same work, without itself."""
+        group = group_of(entity)
+        if group is None:
+            return []
+        return [one for one in self.of_kind(entity.kind) if one != entity and group_of(one) == group]
+
+    def near(self, entity: Entity, kind: EntityKind) -> list[Entity]:
+        """Entities of a kind that belong together with ``entity``: along pool and host, at most replica in between."""
+        if entity.kind is kind:
+            return [entity]
+        if entity.kind is EntityKind.POOL:
+            replicas = [one for one in self.of_kind(EntityKind.REPLICA) if pool_of(one) == entity]
+            if kind is EntityKind.REPLICA:
+                return replicas
+            return list(dict.fromkeys(other for one in replicas for other in self.near(one, kind)))
+        same_host = self._hosts.get(host_of(entity), []) if host_of(entity) else []
+        if kind is EntityKind.POOL:
+            replicas = [entity] if entity.kind is EntityKind.REPLICA else same_host
+            pools = dict.fromkeys(pool_of(one) for one in replicas if one.kind is EntityKind.REPLICA)
+            return [pool for pool in pools if pool in self.facts]
+        return [one for one in same_host if one.kind is kind]
+
+    def marks_of(self, entities: Iterable[Entity]) -> list[Mark]:
+        """Marks of any of these entities."""
+        wanted = set(entities)
+        return [mark for mark in self.marks if mark.entity in wanted]
+
+
+@lru_cache(maxsize=65_536)
+def host_of(entity: Entity) -> str:
+    """Machine that an entity is on: its node, else the host part of its instance; empty for pools."""
+    node = entity.label("node")
+    if node or entity.kind is EntityKind.POOL:
+        return node
+    return entity.label("instance").rpartition("//")[2].rpartition(":")[0].strip("[]")
+
+
+def involved(entities: Iterable[Entity], members: Iterable[Entity]) -> set[Entity]:
+    """Of ``entities`` those that have to do with ``members``: the same pool, or a host that serves it."""
+    known = list(entities)
+    members = set(members)
+    hosts = {host_of(entity) for entity in members} - {""}
+    pools = {_pool(entity) for entity in members}
+    pools |= {_pool(entity) for entity in known if host_of(entity) in hosts}
+    hosts |= {host_of(entity) for entity in known if _pool(entity) in pools - {None}} - {""}
+    return members | {entity for entity in known if host_of(entity) in hosts or _pool(entity) in pools - {None}}
+
+
+def _pool(entity: Entity) -> Entity | None:
+    return entity if entity.kind is EntityKind.POOL else pool_of(entity) if entity.kind is EntityKind.REPLICA else None
+
+
+def scene(
+    window: Window, periods: Periods, entities: set[Entity], *, marks: Sequence[Mark], floors: Mapping[str, Floor]
+) -> Scene:
+    """Look at all series of ``entities``.
+
+    Parameters
+    ----------
+    floors
+        Unit → what matters to anybody, as in ``models/detectors/anomaly.yaml``.
+    """
+    columns = [k for k, key in enumerate(window.keys) if key is not None and key.entity in entities]
+    keys = [key for key in (window.keys[k] for k in columns) if key is not None]
+    values = window.values[:, columns].astype(np.float64)
+    panel = panel_of(window, periods, keys, values, floors)
+    found = deviation(panel)
+    guard = values[periods.guard :]
+    facts: dict[Entity, dict[tuple[str, str], Fact]] = {}
+    for k, key in enumerate(keys):
+        rows = panel.window[:, k]
+        known = rows[np.isfinite(rows)]
+        before = panel.reference[:, k][np.isfinite(panel.reference[:, k])]
+        most = float(np.nanmax(guard[:, k], initial=-np.inf))
+        facts.setdefault(key.entity, {})[key.signal, key.stat] = Fact(
+            key=key,
+            unit=unit_of(key),
+            expected=float(np.median(before)) if len(before) else np.nan,
+            value=float(np.median(known)) if len(known) else np.nan,
+            highest=float(known.max()) if len(known) else np.nan,
+            last=float(known[-1]) if len(known) else np.nan,
+            up=float(found.up[k]),
+            down=float(found.down[k]),
+            occurred=bool(most > 0 and most > before.max(initial=0.0)),
+            lost=len(before) >= LEAST_ROWS and not np.isfinite(values[-_LOST_ROWS:, k]).any(),
+            onset=onset(
+                _distance(guard[:, k], float(found.level[k]), float(found.scale[k])), _times(window, len(guard))
+            ),
+        )
+    return Scene(facts, marks)
+
+
+def panel_of(
+    window: Window, periods: Periods, keys: Sequence[SeriesKey], values: Floats, floors: Mapping[str, Floor]
+) -> Panel:
+    """The same as a panel for ranking; entities and metrics are their text."""
+    first, last = periods.reference
+    reference, looked_at = values[first:last], values[periods.start :]
+    awake = np.isfinite(reference).any(axis=1)
+    reference = reference[np.argmax(awake) :] if awake.any() else np.full((1, values.shape[1]), np.nan)
+    return Panel(
+        entities=tuple(str(key.entity) for key in keys),
+        metrics=tuple(f"{key.signal}:{key.stat}" if key.stat else key.signal for key in keys),
+        traits=tuple(canonical(key.signal, key.stat, floors.get(unit_of(key)), far=FAR) for key in keys),
+        reference=reference,
+        window=looked_at,
+        times=_times(window, len(looked_at)),
+    )
+
+
+def _times(window: Window, rows: int) -> Floats:
+    return window.now - window.step_seconds * np.arange(rows - 1, -1, -1, dtype=np.float64)
+
+
+def _distance(rows: Floats, level: float, scale: float) -> Floats:
+    moved = rows - level
+    return moved / scale if scale > 0 else np.sign(moved) * FAR
