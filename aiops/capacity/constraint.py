@@ -16,6 +16,7 @@ from aiops.capacity.sizing import Engine
 
 _RECENT_SECONDS = 120.0
 _FULL = 0.95
+_FULL_SECONDS = 60.0  # what waited for two minutes may have waited for a batch that filled only in the last of them
 _KV_HIGH = 0.9
 _UNEVEN = 2.0
 _THROTTLED = 0.2
@@ -75,7 +76,7 @@ def binding_constraint(
             Limit.THROTTLED, (f"{throttled:.0%} of the GPUs run at reduced clocks",), relieved_by_replicas=False,
             advice="fix cooling or raise the power limit: a new replica would be throttled like the others",
         )  # fmt: skip
-    if gateway_queue >= 1.0 and not waiting and not _full(history, engine, each):
+    if gateway_queue >= 1.0 and not waiting and not _full(history, engine):
         return Binding(
             Limit.GATEWAY, (f"{gateway_queue:.0f} requests wait in the gateway, {queue:.0f} in the engines",),
             relieved_by_replicas=False, advice="raise the gateway's concurrency limit; the engines have room",
@@ -88,19 +89,24 @@ def binding_constraint(
     return _unqueued(history, engine, each, kv)
 
 
-def _full(history: History, engine: Engine | None, each: float) -> bool:
-    """The batch is as large as it can be, or, when nobody says how large, as large as it ever was."""
+def _full(history: History, engine: Engine | None) -> bool:
+    """The batch was as large as it can be within the last minute, or, when nobody says how large, as it ever was."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        batch = history.column("running") / history.column("ready")
     slots = history.recent("max_running", _RECENT_SECONDS) / history.recent("ready", _RECENT_SECONDS)
     if isnan(slots) and engine is not None:
         slots = engine.slots
-    return each >= _FULL * slots
+    if isnan(slots):
+        slots = float(np.max(batch, initial=0.0, where=np.isfinite(batch))) or NAN
+    newest = batch[-max(1, round(_FULL_SECONDS / history.step_seconds)) :]
+    return bool((newest >= _FULL * slots).any())
 
 
 def _imbalance(history: History, engine: Engine | None, each: float, *, waiting: bool) -> Binding | None:
     """One replica far fuller than the mean while others have room."""
     busiest, idle = history.recent("busiest", _RECENT_SECONDS), history.recent("idle", _RECENT_SECONDS)
     mean = each + history.recent("queue_len", _RECENT_SECONDS) / history.recent("ready", _RECENT_SECONDS)
-    if not waiting or not busiest >= _UNEVEN * max(mean, 1.0) or (_full(history, engine, each) and not idle >= 1.0):
+    if not waiting or not busiest >= _UNEVEN * max(mean, 1.0) or (_full(history, engine) and not idle >= 1.0):
         return None
     return Binding(
         Limit.IMBALANCE, (f"the fullest replica holds {busiest:.0f} requests, the mean {mean:.1f}",),
@@ -120,12 +126,9 @@ def _queued(history: History, engine: Engine | None, queue: float, each: float, 
             Limit.KV, tuple(evidence), advice="more KV: fewer weights per GPU, FP8 KV cache, shorter max_model_len"
         )
     knee = _knee(history, engine)
-    if _full(history, engine, each):
+    if _full(history, engine):
         # Past the knee a longer batch only makes each token slower.
-        more = (
-            "" if each >= knee else f"raise max_num_seqs: up to about {knee:.0f} a longer batch gives more throughput"
-        )
-        return Binding(Limit.SLOTS, tuple(evidence), advice=more)
+        return Binding(Limit.SLOTS, tuple(evidence), advice=_more_slots(each, knee))
     prefill = _prefill_share(history)
     if prefill >= 0.5:
         return Binding(
@@ -149,15 +152,23 @@ def _unqueued(history: History, engine: Engine | None, each: float, kv: float) -
     return Binding(Limit.NONE)
 
 
+def _more_slots(each: float, knee: float) -> str:
+    if isnan(knee):
+        return "raise max_num_seqs, if throughput still grows with the batch"
+    if knee == float("inf"):
+        return "raise max_num_seqs: throughput was not seen to level off yet"
+    return "" if each >= knee else f"raise max_num_seqs: up to about {knee:.0f} a longer batch gives more throughput"
+
+
 def _knee(history: History, engine: Engine | None) -> float:
-    """Batch beyond which more requests add latency only; infinite when throughput was never seen to level off."""
-    if engine is None:
-        return float("inf")
+    """Batch beyond which more requests add latency only; infinite while throughput grows, NaN = not known."""
     ready, running = history.column("ready"), history.column("running")
-    tokens = history.column("tokens_out") if engine.units != 1.0 else history.column("finished")
+    tokens = history.column("tokens_out" if engine is None or engine.units != 1.0 else "finished")
     with np.errstate(divide="ignore", invalid="ignore"):
         fitted = fit_curve(running / ready, running / tokens)
-    return float("inf") if fitted is None or isnan(fitted.knee) else fitted.knee
+    if fitted is None:
+        return NAN
+    return float("inf") if isnan(fitted.knee) else fitted.knee
 
 
 def _prefill_share(history: History) -> float:

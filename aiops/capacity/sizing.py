@@ -136,11 +136,19 @@ def _slots(history: History, fullest: float) -> tuple[float, str]:
         batch = running / ready
         slots = _median(history.column("max_running") / ready)
         each = history.column("kv_use") / batch
+    if isnan(slots):
+        slots = _plateau(batch[history.column("queue_len") >= 1.0])
     share = _median(each[batch >= 2.0])
     by_kv = _KV_FULL / share if share > 0.0 else NAN
     known = [(limit, name) for limit, name in ((slots, "slots"), (by_kv, "kv")) if not isnan(limit)]
     limit, bound = min(known, default=(fullest, "seen"))
     return max(1.0, limit), bound
+
+
+def _plateau(batch: Floats) -> float:
+    """Where batches stopped growing although requests waited; NaN when fewer than four of them ended there."""
+    known = np.sort(batch[np.isfinite(batch)])
+    return float(known[-4]) if len(known) >= 4 and known[-4] >= 0.95 * known[-1] else NAN
 
 
 def in_flight(history: History) -> float:

@@ -1,5 +1,7 @@
 """The transient birth–death model: what it learns, and what it says against theory and against persons in a queue."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,20 @@ def test_without_a_limit_the_fullest_batch_stands_in_and_is_said() -> None:
     assert isinstance(engine, Engine)
     assert engine.bound == "seen"
     assert "not known" in engine.assumed
+
+
+def test_slots_are_learnt_where_batches_stop_growing_although_requests_wait() -> None:
+    seen = steady(rate=14.0, slots=12.0, max_running=np.nan, kv_use=0.02)
+    full = seen.column("running") >= 4 * 11.9
+    assert 10 < np.count_nonzero(full) < 240
+    waiting = replace(seen, values=seen.values.copy())
+    waiting.column("queue_len")[:] = np.where(full, 9.0, 0.0)
+    engine = learn_engine(waiting, 180.0)
+    assert isinstance(engine, Engine)
+    assert (engine.slots, engine.bound) == (12.0, "slots")
+    calm = learn_engine(seen, 180.0)
+    assert isinstance(calm, Engine)
+    assert calm.bound == "kv"  # nobody waited: nothing says that twelve is a limit
 
 
 def test_a_pool_that_never_worked_teaches_nothing() -> None:
