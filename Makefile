@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format bench llm-eval lock render clean
+.PHONY: demo test soak check format bench llm-eval lock render clean
 
 demo: $(VENV)/.core  ## first result in one command: a simulated fleet, a fault, an incident
 	$(BIN)/aiops demo
 
 test: $(VENV)/.dev  ## all tests; add ARGS='-k name' to choose
 	$(BIN)/pytest $(ARGS)
+
+soak: $(VENV)/.dev  ## the tests of endurance, 20 times as long
+	AIOPS_SOAK=20 $(BIN)/pytest tests/app/test_endurance.py tests/store/test_kill.py $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types, layers, generated files
 	$(BIN)/ruff format --check .

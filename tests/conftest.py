@@ -14,6 +14,8 @@ settings.register_profile("house", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("house")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+SOAK = int(os.environ.get("AIOPS_SOAK", "1"))
+"""How many times longer the tests of endurance last; ``make soak`` sets it."""
 REQUIRE_REAL = os.environ.get("AIOPS_REQUIRE_REAL") == "1"
 
 

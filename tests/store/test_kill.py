@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.conftest import SOAK
+
 KILL = """
 import json, os, random, signal, sys, time
 from pathlib import Path
@@ -119,17 +123,18 @@ def result_of(script: str, *arguments: object) -> object:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=55,
+        timeout=55 * SOAK,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
+@pytest.mark.timeout(60 * SOAK)
 def test_kill_at_any_moment_leaves_a_prefix(tmp_path: Path) -> None:
-    rounds = result_of(KILL, tmp_path, 24)
+    rounds = result_of(KILL, tmp_path, 24 * SOAK)
     assert isinstance(rounds, list)
-    assert len(rounds) == 24
+    assert len(rounds) == 24 * SOAK
     for number, found in enumerate(rounds):
         assert found["prefix"], (number, found)
         assert found["alerts"], (number, found)
