@@ -17,6 +17,7 @@ from aiops.incidents.grouping import Grouping
 from aiops.incidents.machine import Machine
 from aiops.incidents.slo import Ledger
 from aiops.signals.topology import Pools
+from aiops.store.bands import Bands
 from aiops.store.ring import Ring
 
 
@@ -70,4 +71,5 @@ def build_pipeline(config: Config) -> Pipeline:
         machine=Machine(timing_of(bank, slo), config.incidents),
         grouping=build_grouping(config),
         externals=Externals(config.incidents),
+        bands=Bands(store.rows(config.interval), config.interval),
     )

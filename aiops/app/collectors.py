@@ -48,7 +48,7 @@ class Collectors:
     def __init__(
         self, profiles: Sequence[Profile], signals: NormaliseSettings, *, supervisor: Supervisor, clock: Clock
     ) -> None:
-        self._profiles = profiles
+        self.profiles = profiles
         self._signals = signals
         self._supervisor = supervisor
         self._clock = clock
@@ -134,7 +134,7 @@ class Collectors:
             await self._remove(target.source)
         for target in changes.added:
             self._targets[target.source] = target
-            normaliser = Normaliser(self._profiles, target.labels, target.source, self._signals)
+            normaliser = Normaliser(self.profiles, target.labels, target.source, self._signals)
             scraper = Scraper(target, session=self._session(target.reach), normaliser=normaliser, clock=self._clock)
             self._add(scraper, offset_seconds=target.offset_seconds)
         if changes.added or changes.removed:
@@ -178,6 +178,11 @@ class Collectors:
     def statuses(self) -> tuple[SourceStatus, ...]:
         """Health of every source."""
         return tuple(running.collector.status() for running in self._running.values())
+
+    def scraper(self, source: str) -> Scraper | None:
+        """The collector of a target; None when there is no such target."""
+        running = self._running.get(source)
+        return running.collector if running is not None and isinstance(running.collector, Scraper) else None
 
     def beats(self) -> dict[str, Beat]:
         """Reads done and skipped of every source."""

@@ -17,7 +17,8 @@ from aiops.app.assembly import build_bank, build_grouping, build_pipeline, load_
 from aiops.app.capacity import Capacity
 from aiops.app.collectors import Collectors
 from aiops.app.config import Config
-from aiops.app.config_load import ConfigError
+from aiops.app.config_load import ConfigError, Loaded
+from aiops.app.config_print import to_yaml
 from aiops.app.explain import Explain
 from aiops.app.fits import Fits
 from aiops.app.flags import RunOptions
@@ -39,7 +40,7 @@ from aiops.kit.memory import give_back, limit_heaps
 from aiops.kit.retry import Permanent
 from aiops.kit.tasks import Beat, Supervisor, Work, every
 from aiops.notify.dispatch import Dispatcher, dispatcher_of, letterhead_of
-from aiops.notify.notice import IncidentNotice, Letterhead, incident_notice_of
+from aiops.notify.notice import IncidentNotice, Letterhead, incident_notice_of, rfc3339
 from aiops.web.server import Server
 from aiops.web.source import ReloadFailed
 
@@ -126,6 +127,12 @@ class Daemon:
     def letterhead(self) -> Letterhead:
         """What stands on every notice now."""
         return letterhead_of(self.config.notify, self.server.base_url, self.opinions.link_key)
+
+    @property
+    def config_text(self) -> str:
+        """The configuration in effect as YAML, each value with its origin; secrets are masked."""
+        loaded = self._options.loaded if self._options is not None else Loaded(self.config, "", {}, {})
+        return to_yaml(loaded)
 
     async def run(self) -> None:
         """Start, serve until :meth:`stop`, drain.
@@ -241,6 +248,7 @@ class Daemon:
         self.last_tick_at = now
         self.tick_seconds = self.clock.monotonic() - began
         self.tick_seconds_total += self.tick_seconds
+        self.server.events.publish({"at": rfc3339(now), "changed": bool(outcome.transitions)})
 
     def _notices(self, incidents: Sequence[Incident]) -> list[IncidentNotice]:
         """Incidents as receivers get them, with what is known of the cause."""

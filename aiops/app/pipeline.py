@@ -16,6 +16,7 @@ from aiops.incidents.machine import Machine
 from aiops.incidents.slo import Ledger
 from aiops.signals.topology import Pools
 from aiops.signals.types import Mark, Reading, SourceStatus
+from aiops.store.bands import Bands
 from aiops.store.ring import Ring
 
 _FRESH_INTERVALS = 1.5
@@ -41,6 +42,7 @@ class Pipeline:
     machine: Machine
     grouping: Grouping
     externals: Externals
+    bands: Bands
     effects: Effects = field(default_factory=Effects)
     _newest: dict[str, Reading] = field(default_factory=dict)
 
@@ -73,6 +75,8 @@ class Pipeline:
         guidance = Guidance(wider=self.effects.thresholds(now))
         verdicts = self.bank.step(window, now, sources, marks, watched, guidance=guidance)
         verdicts = self.slo.step(now, readings, elapsed_seconds=elapsed_seconds, verdicts=verdicts, watched=watched)
+        if (scores := self.bank.scores()) is not None:
+            self.bands.append(now, scores.ensemble, window.generation)
         transitions = [*self.machine.step(now, verdicts), *self.externals.step(now)]
         incidents = self.grouping.step(now, self.alerts, window.keys)
         self.machine.assign(incidents)

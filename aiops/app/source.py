@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 
 from aiops import __version__
 from aiops.app import actuator, presets, telemetry, view
+from aiops.app.changes_view import changes_record
+from aiops.app.fleet_view import fleet_record
+from aiops.app.series_view import detectors_record, history_record, names_record
 from aiops.app.spending import band_of, score_families
+from aiops.app.target_view import page_record
 from aiops.incidents.external import Told
+from aiops.kit.memory import resident_bytes
 from aiops.notify.base import ReceiverStatus
 from aiops.notify.notice import notice_of
 from aiops.signals.telemetry import Family, FamilyKind
 from aiops.signals.types import SeriesKey
-from aiops.web.source import Record, Saying
+from aiops.web.source import Record, Saying, SeriesFilter, Span
 
 if TYPE_CHECKING:
     from aiops.app.daemon import Daemon
@@ -28,6 +33,7 @@ class DaemonSource:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
+        self._fleet: tuple[int, Record] | None = None
 
     def not_ready(self) -> str:
         """Ready once the first tick is done: the alerts are restored and the sources are known."""
@@ -83,6 +89,42 @@ class DaemonSource:
                 record = view.signal_record(key, value, at, band_of(scores, column, key))
                 records.append((str(key.entity), key, record))
         return [record for *_, record in sorted(records, key=lambda row: (row[0], row[1].signal, row[1].stat))]
+
+    def fleet(self) -> Record:
+        """Pools, replicas and GPUs with their health; worked out once per tick, however many look."""
+        daemon = self._daemon
+        if self._fleet is None or self._fleet[0] != daemon.beat.ticks:
+            slowest = max((status.interval_seconds for status in daemon.collectors.statuses()), default=0.0)
+            oldest = daemon.last_tick_at - 3 * max(daemon.pipeline.ring.step_seconds, slowest)
+            latest = ((key, value, not isnan(value) and at >= oldest) for _, key, value, at in self._latest())
+            record = fleet_record(daemon.last_tick_at, latest, daemon.pipeline.alerts.values())
+            self._fleet = (daemon.beat.ticks, record)
+        return self._fleet[1]
+
+    def history(self, wanted: SeriesFilter) -> Record:
+        """The window of the series that fit, with their bands."""
+        return history_record(self._daemon.pipeline, wanted)
+
+    async def changes(self, span: Span) -> Record:
+        """What changed in a span, over all series."""
+        return await changes_record(self._daemon.pipeline.ring, span)
+
+    def names(self) -> Record:
+        """Every signal that there is a series of."""
+        return names_record(self._daemon.pipeline)
+
+    def detectors(self) -> Record:
+        """Every rule and detector, and what it watches."""
+        return detectors_record(self._daemon.pipeline)
+
+    def config_text(self) -> str:
+        """The configuration in effect as YAML; secrets are masked."""
+        return self._daemon.config_text
+
+    def last_page(self, source: str) -> Record | None:
+        """The last answer of one target as it came, and which signals were found in it."""
+        scraper = self._daemon.collectors.scraper(source)
+        return None if scraper is None else page_record(scraper, self._daemon.collectors.profiles)
 
     def _latest(self) -> Iterator[tuple[int, SeriesKey, float, float]]:
         ring = self._daemon.pipeline.ring
@@ -149,6 +191,11 @@ class DaemonSource:
             "series": ring.series,
             "seriesLimit": daemon.config.store.max_series,
             "ringBytes": ring.memory_bytes,
+            "bandBytes": daemon.pipeline.bands.memory_bytes,
+            "residentBytes": resident_bytes(),
+            "listeners": daemon.server.events.listeners,
+            "listenersRefused": daemon.server.events.refused,
+            "listenersDropped": daemon.server.events.dropped,
             "configFile": daemon.config_file,
             "lastReloadSuccessful": daemon.reload_successful,
             "storage": str(daemon.config.store.directory),

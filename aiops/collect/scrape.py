@@ -76,6 +76,11 @@ class Scraper:
             target.source, "scrape", Entity(EntityKind.TARGET, target.labels), target.interval_seconds
         )
 
+    @property
+    def page(self) -> Page | None:
+        """The last page that could be read; None before the first."""
+        return self._page
+
     async def read(self) -> Sequence[Reading]:
         """Scrape once."""
         self._status = replace(self._status, last_attempt=self._clock.now())

@@ -24,12 +24,14 @@ from aiops.detect.base import (
     RuleText,
     Scores,
     Severity,
+    Standing,
     Timing,
     Verdict,
     Verdicts,
     Window,
 )
 from aiops.detect.columns import ColumnState
+from aiops.detect.condition import Operand
 from aiops.detect.fitting import Fitted
 from aiops.detect.iforest import IForest
 from aiops.detect.leniency import Leniency
@@ -210,6 +212,21 @@ class Bank:
         """Every rule that is judged, by name, with its texts."""
         return self._rules
 
+    def standing(self, window: Window) -> Mapping[str, Standing]:
+        """What each rule saw in the last step; rules about sources, and those that nothing feeds, are left out."""
+        found = dict(self._conditions.standing())
+        if self._scores is not None and len(window.keys) == len(self._scores.keys):
+            watch, score = self._policy.columns(window).watch, self._scores.ensemble.score
+            every, outside, fine = (
+                np.bincount(watch[(watch >= 0) & chosen], minlength=len(self._watch))
+                for chosen in (watch >= 0, score >= 1, score < 1)
+            )
+            for index, one in enumerate(self._watch):
+                if every[index] and one.rule in self._rules:
+                    now = Standing(int(every[index]), int(outside[index]), int(fine[index]))
+                    found[one.rule] = found[one.rule] + now if one.rule in found else now
+        return found
+
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Everything learnt, as ``detector.array`` → array [capacity]."""
         own = {"bank": self._state.state(), "settling": self._settling.state(), "tails": self._tails.state()}
@@ -371,12 +388,21 @@ def _text_of_rule(rule: Rule) -> RuleText:
         rule.runbook,
         condition="" if rule.when is None else rule.when.text,
         look_alikes=rule.look_alikes,
+        signals=() if rule.when is None else tuple(map(str, rule.when.operands)),
     )
 
 
 def _text_of_watch(watch: Watch, otherwise: Timing) -> RuleText:
     timing = otherwise if watch.timing is None else watch.timing.timing()
-    return RuleText(watch.rule, watch.severity, timing, watch.summary, watch.description, watch.runbook)
+    return RuleText(
+        watch.rule,
+        watch.severity,
+        timing,
+        watch.summary,
+        watch.description,
+        watch.runbook,
+        signals=tuple(str(Operand(watch.signal, stat)) for stat in watch.stats),
+    )
 
 
 _Item = TypeVar("_Item", Watch, Rule)

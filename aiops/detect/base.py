@@ -73,12 +73,28 @@ class Timing:
                 raise ValueError(f"expected 1 ≤ points ≤ window ≤ 64, got {needed} of {window} in {self}")
 
 
+class Standing(NamedTuple):
+    """How many series or entities a rule looks at now, how many are out of bounds, how many are fine.
+
+    The rest is unknown: not seen for long enough, or a value is missing.
+    """
+
+    watched: int
+    outside: int
+    fine: int
+
+    def __add__(self, other: object) -> "Standing":
+        if not isinstance(other, Standing):
+            return NotImplemented
+        return Standing(self.watched + other.watched, self.outside + other.outside, self.fine + other.fine)
+
+
 @dataclass(frozen=True, slots=True)
 class RuleText:
     """What a person is told about a rule, and when it fires.
 
     ``condition`` is the text of a deterministic rule, empty for the others. ``runbook`` is a slug.
-    ``look_alikes`` are harmless states that look the same.
+    ``look_alikes`` are harmless states that look the same. ``signals`` are what it reads, as ``ttft.p95``.
     """
 
     name: str
@@ -89,6 +105,7 @@ class RuleText:
     runbook: str
     condition: str = ""
     look_alikes: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ few judgements about a source that no condition can express (:mod:`aiops.detect.
 checked, and the conditions are evaluated for all entities of a kind at once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
-from aiops.detect.base import AlertKey, Severity, Timing, Verdict, Window
+from aiops.detect.base import AlertKey, Severity, Standing, Timing, Verdict, Window
 from aiops.detect.condition import Condition, Operand, Truth
 from aiops.detect.groups import group_of
 from aiops.detect.policy import RULE_NAME, parse_document
@@ -247,6 +247,15 @@ class Conditions:
         if judged is None or row is None or judged.rule.until is None:
             return False
         return not judged.rule.until.evaluate(judged.frame).true[row]
+
+    def standing(self) -> Mapping[str, Standing]:
+        """What each rule saw in the last :meth:`evaluate`; a rule that nobody has the signals for is left out."""
+        found: dict[str, Standing] = {}
+        for (name, _), judged in self._judged.items():
+            outside, fine = int(judged.truth.true.sum()), int(judged.truth.false.sum())
+            now = Standing(len(judged.layout.entities), outside, fine)
+            found[name] = now + found[name] if name in found else now
+        return found
 
     def _lay_out(self, keys: tuple[SeriesKey | None, ...]) -> dict[EntityKind, _Layout]:
         rows: dict[EntityKind, dict[Entity, int]] = {}

@@ -8,6 +8,7 @@ imported, and none of our matrices is large enough to share.
 import ctypes
 import os
 from functools import lru_cache
+from pathlib import Path
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -46,3 +47,12 @@ def give_back() -> None:
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)
+
+
+def resident_bytes() -> float:
+    """Memory of this process that is in RAM; NaN where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return float("nan")
+    return float(pages * os.sysconf("SC_PAGE_SIZE"))

@@ -1,14 +1,20 @@
 """The JSON API under ``/api/v1``, in the envelope that Prometheus users know."""
 
 import json
-from collections.abc import Callable
-from math import isfinite
+from collections.abc import Awaitable, Callable, Sequence
+from math import inf, isfinite, nan
 
 from aiohttp import web
 
-from aiops.web.source import Record, Refused, Source
+from aiops.web.events import Events
+from aiops.web.source import Record, Refused, SeriesFilter, Source, Span
 
 SOURCE: web.AppKey[Source] = web.AppKey("source", Source)
+EVENTS: web.AppKey[Events] = web.AppKey("events", Events)
+_WORTH_PACKING = 8 * 1024
+_MOST_SERIES = 50
+_MOST_CHANGES = 500
+_Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def plain(value: object) -> object:
@@ -25,7 +31,10 @@ def plain(value: object) -> object:
 def success(data: object) -> web.Response:
     """Answer 200 with ``{"status": "success", "data": …}``."""
     body = json.dumps({"status": "success", "data": plain(data)}, allow_nan=False, ensure_ascii=False)
-    return web.Response(text=body, content_type="application/json")
+    response = web.Response(text=body, content_type="application/json")
+    if len(body) > _WORTH_PACKING:
+        response.enable_compression()
+    return response
 
 
 def failure(status: int, kind: str, message: str) -> web.Response:
@@ -45,20 +54,73 @@ async def json_object(request: web.Request) -> dict[str, object]:
     return body
 
 
-def _listing(name: str, get: Callable[[Source], object]) -> Callable[[web.Request], object]:
+def _record(get: Callable[[Source], Record]) -> _Handler:
     async def handle(request: web.Request) -> web.Response:
-        return success({name: get(request.app[SOURCE])})
+        return success(dict(get(request.app[SOURCE])))
 
     return handle
 
 
+def _listing(name: str, get: Callable[[Source], Sequence[Record]]) -> _Handler:
+    return _record(lambda source: {name: list(get(source))})
+
+
 async def _signals(request: web.Request) -> web.Response:
-    unknown = set(request.query) - {"signal", "entity"}
-    if unknown:
-        return failure(400, "bad_data", f"unknown parameter {sorted(unknown)[0]!r}; expected signal, entity")
+    _only(request, "signal", "entity")
     source = request.app[SOURCE]
     rows = source.signals(signal=request.query.get("signal", ""), entity=request.query.get("entity", ""))
     return success({"signals": rows})
+
+
+async def _range(request: web.Request) -> web.Response:
+    _only(request, "signal", "stat", "entity", "limit")
+    query = request.query
+    if not query.get("signal"):
+        raise Refused(400, "the parameter signal is missing; expected the name of a signal, such as ttft")
+    limit = int(_number(request, "limit", 12.0, low=1.0, high=_MOST_SERIES))
+    wanted = SeriesFilter(query["signal"], query.get("stat", ""), query.get("entity", ""), limit)
+    return success(dict(request.app[SOURCE].history(wanted)))
+
+
+async def _changes(request: web.Request) -> web.Response:
+    _only(request, "from", "to", "limit")
+    start = _number(request, "from", None)
+    end = _number(request, "to", None, low=start)
+    limit = int(_number(request, "limit", 50.0, low=1.0, high=_MOST_CHANGES))
+    return success(dict(await request.app[SOURCE].changes(Span(start, end, limit))))
+
+
+def _only(request: web.Request, *names: str) -> None:
+    unknown = sorted(set(request.query) - set(names))
+    if unknown:
+        raise Refused(400, f"unknown parameter {unknown[0]!r}; expected {', '.join(names)}")
+
+
+def _number(request: web.Request, name: str, otherwise: float | None, *, low: float = 0.0, high: float = inf) -> float:
+    text = request.query.get(name, "")
+    try:
+        value = float(text) if text or otherwise is None else otherwise
+    except ValueError:
+        value = nan
+    if not isfinite(value) or not low <= value <= high:
+        most = f" to {high:g}" if isfinite(high) else ""
+        raise Refused(400, f"{name} is {text!r}; expected a number from {low:g}{most}")
+    return value
+
+
+async def _page(request: web.Request) -> web.Response:
+    source = request.query.get("source", "")
+    found = request.app[SOURCE].last_page(source)
+    if found is None:
+        return failure(404, "not_found", f"there is no scraped target {source!r}")
+    return success(dict(found))
+
+
+async def _events(request: web.Request) -> web.StreamResponse:
+    events = request.app[EVENTS]
+    if events.full():
+        return failure(503, "unavailable", "as many pages listen as may (web.max_listeners); ask again later")
+    return await events.stream(request)
 
 
 async def _incident(request: web.Request) -> web.Response:
@@ -82,21 +144,24 @@ async def _recommendation(request: web.Request) -> web.Response:
                         content_type="application/json")  # fmt: skip
 
 
-async def _status(request: web.Request) -> web.Response:
-    status: Record = request.app[SOURCE].status()
-    return success(dict(status))
-
-
 def routes() -> list[web.RouteDef]:
     """Every read-only route of the API."""
     return [
-        web.get("/api/v1/targets", _listing("activeTargets", lambda source: list(source.targets()))),  # type: ignore[arg-type]
+        web.get("/api/v1/events", _events),
+        web.get("/api/v1/fleet", _record(lambda source: source.fleet())),
+        web.get("/api/v1/detectors", _record(lambda source: source.detectors())),
+        web.get("/api/v1/config", _record(lambda source: {"yaml": source.config_text()})),
+        web.get("/api/v1/targets/page", _page),
+        web.get("/api/v1/signals/range", _range),
+        web.get("/api/v1/signals/changes", _changes),
+        web.get("/api/v1/signals/names", _record(lambda source: source.names())),
+        web.get("/api/v1/targets", _listing("activeTargets", lambda source: source.targets())),
         web.get("/api/v1/signals", _signals),
-        web.get("/api/v1/alerts", _listing("alerts", lambda source: list(source.alerts()))),  # type: ignore[arg-type]
-        web.get("/api/v1/incidents", _listing("incidents", lambda source: list(source.incidents()))),  # type: ignore[arg-type]
+        web.get("/api/v1/alerts", _listing("alerts", lambda source: source.alerts())),
+        web.get("/api/v1/incidents", _listing("incidents", lambda source: source.incidents())),
         web.get("/api/v1/incidents/{id}", _incident),
-        web.get("/api/v1/slo", _listing("budgets", lambda source: list(source.slo()))),  # type: ignore[arg-type]
-        web.get("/api/v1/recommendations", _listing("recommendations", lambda source: list(source.recommendations()))),  # type: ignore[arg-type]
+        web.get("/api/v1/slo", _listing("budgets", lambda source: source.slo())),
+        web.get("/api/v1/recommendations", _listing("recommendations", lambda source: source.recommendations())),
         web.get("/api/v1/recommendations/{pool:.+}", _recommendation),
-        web.get("/api/v1/status", _status),
+        web.get("/api/v1/status", _record(lambda source: source.status())),
     ]

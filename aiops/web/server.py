@@ -4,14 +4,16 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import quote
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
-from aiops.web import api, feedback, inbound, page
+from aiops.web import api, feedback, files, inbound
 from aiops.web.access import Access, is_loopback
+from aiops.web.events import Events
 from aiops.web.metrics import MetricsPage
 from aiops.web.settings import WebSettings, split_address
 from aiops.web.source import Refused, ReloadFailed, Source
@@ -19,9 +21,11 @@ from aiops.web.web_config import WebConfig, WebFile
 
 _LOG = logging.getLogger("aiops.web")
 _METRICS: web.AppKey[MetricsPage] = web.AppKey("metrics", MetricsPage)
+_FILES: web.AppKey[Mapping[str, files.StaticFile]] = web.AppKey("files", Mapping)
 _SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -44,12 +48,11 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @web.middleware
 async def _answer_safely(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Put the security headers on everything and errors into the API's envelope. A supervision point."""
+    """Put errors into the API's envelope. A supervision point."""
     try:
-        response = await handler(request)
+        return await handler(request)
     except web.HTTPException as error:
         if not request.path.startswith("/api/"):
-            error.headers.update(request.app[_HEADERS])
             raise
         response = api.failure(error.status, _KINDS.get(error.status, "bad_data"), error.reason)
         response.headers.update({k: v for k, v in error.headers.items() if k in _KEPT})
@@ -58,9 +61,13 @@ async def _answer_safely(request: web.Request, handler: _Handler) -> web.StreamR
     except Exception:  # noqa: BLE001 - supervision point: a bug in one answer must not end the connection
         _LOG.exception("request failed", extra={"path": request.path})
         response = api.failure(500, "internal", "the server failed to answer; its log says why")
+    return response
+
+
+async def _secure(request: web.Request, response: web.StreamResponse) -> None:
+    """Put the security headers on everything, also on streams and refusals."""
     for name, value in request.app[_HEADERS].items():
         response.headers.setdefault(name, value)
-    return response
 
 
 async def _metrics(request: web.Request) -> web.Response:
@@ -92,14 +99,20 @@ async def _reload_is_off(_: web.Request) -> web.Response:
 
 
 async def _page(request: web.Request) -> web.Response:
-    return web.Response(text=page.status_page(request.app[api.SOURCE]), content_type="text/html")
+    return files.answer(request, request.app[_FILES]["index.html"])
+
+
+async def _static(request: web.Request) -> web.Response:
+    found = request.app[_FILES].get(request.match_info["name"])
+    if found is None:
+        raise web.HTTPNotFound
+    return files.answer(request, found)
 
 
 async def _incident(request: web.Request) -> web.Response:
-    found = request.app[api.SOURCE].incident(request.match_info["id"])
-    if found is None:
-        return web.Response(status=404, text="There is no such incident, or it is forgotten by now.\n")
-    return web.Response(text=page.incident_page(found), content_type="text/html")
+    """Alerts link here; the view is part of the page."""
+    there = f"../#/incidents/{quote(request.match_info['id'], safe='')}"
+    return web.Response(status=302, headers={"Location": there})
 
 
 async def _runbook(request: web.Request) -> web.Response:
@@ -109,22 +122,22 @@ async def _runbook(request: web.Request) -> web.Response:
     return web.Response(text=text, content_type="text/markdown", charset="utf-8")
 
 
-async def _style(_: web.Request) -> web.Response:
-    return web.Response(text=page.STYLE, content_type="text/css")
-
-
-def build(source: Source, settings: WebSettings, access: Access | None = None) -> web.Application:
+def build(
+    source: Source, settings: WebSettings, access: Access | None = None, events: Events | None = None
+) -> web.Application:
     """Return the application; it listens to nobody until :meth:`Server.start`."""
     access = access or Access(settings, WebConfig(), clock=SYSTEM_CLOCK, signed=SIGNED)
     app = web.Application(middlewares=[_answer_safely, _checked(access)], client_max_size=64 * 1024)
     app[api.SOURCE] = source
     app[_METRICS] = MetricsPage(source.families)
+    app[api.EVENTS] = events = events or Events(settings.max_listeners)
+    app[_FILES] = files.load()
     app[_HEADERS] = dict(_SECURITY_HEADERS)
     reload = _reload if settings.enable_lifecycle else _reload_is_off
     app.add_routes(
         [
             web.get("/", _page),
-            web.get("/static/style.css", _style),
+            web.get("/static/{name:.+}", _static),
             web.get("/metrics", _metrics),
             web.get("/incidents/{id}", _incident),
             web.get("/runbooks/{slug}", _runbook),
@@ -137,6 +150,12 @@ def build(source: Source, settings: WebSettings, access: Access | None = None) -
             *inbound.routes(),
         ]
     )
+
+    async def let_go(_: web.Application) -> None:
+        await events.close()
+
+    app.on_response_prepare.append(_secure)
+    app.on_shutdown.append(let_go)
     return app
 
 
@@ -168,7 +187,8 @@ class Server:
         self._settings = settings
         self._file = file or WebFile(WebConfig())
         self._access = Access(settings, self._file.config, clock=clock, signed=SIGNED)
-        self._app = build(source, settings, self._access)
+        self.events = Events(settings.max_listeners)
+        self._app = build(source, settings, self._access, self.events)
         self._runner = web.AppRunner(self._app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
         self._context = self._file.context()
         self._socket: socket.socket | None = None

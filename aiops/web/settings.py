@@ -69,6 +69,9 @@ class WebSettings(Section):
     """URL under which people reach this server; goes into links of alerts. Empty: built from the listen address."""
     enable_lifecycle: bool = False
     """Allow ``POST /-/reload``. Off by default, as in Prometheus: it changes state without a password."""
+    max_listeners: int = Field(default=32, ge=0)
+    """Open pages that are told of news at once (``/api/v1/events``); further ones ask every 10 s. Each holds a
+    connection and a few kilobytes; 32 is a team with everybody's phone."""
 
     @property
     def external_host(self) -> str:

@@ -38,6 +38,23 @@ class Saying(NamedTuple):
     by: str = ""
 
 
+class SeriesFilter(NamedTuple):
+    """Which series are asked for: exact signal and statistic, a substring of the entity, at most ``limit`` of them."""
+
+    signal: str
+    stat: str = ""
+    entity: str = ""
+    limit: int = 12
+
+
+class Span(NamedTuple):
+    """Between which times something changed (UTC seconds), and how many answers are wanted."""
+
+    start: float
+    end: float
+    limit: int = 50
+
+
 class Source(Protocol):
     """The daemon as the web room sees it."""
 
@@ -55,6 +72,34 @@ class Source(Protocol):
 
     def signals(self, *, signal: str, entity: str) -> Sequence[Record]:
         """Latest value of each series, filtered by exact signal name and by a substring of the entity."""
+        ...
+
+    def fleet(self) -> Record:
+        """Pools, replicas and GPUs with their health."""
+        ...
+
+    def history(self, wanted: SeriesFilter) -> Record:
+        """The window of the series that fit: values, band and score over time."""
+        ...
+
+    async def changes(self, span: Span) -> Record:
+        """What changed in a span against before, over all series; raises :class:`Refused`."""
+        ...
+
+    def names(self) -> Record:
+        """Every signal that there is a series of, with its statistics."""
+        ...
+
+    def detectors(self) -> Record:
+        """Every rule and detector: what it watches, and why it says nothing where it says nothing."""
+        ...
+
+    def config_text(self) -> str:
+        """The configuration in effect as YAML, without secrets."""
+        ...
+
+    def last_page(self, source: str) -> Record | None:
+        """The last answer of one target, untrusted text; None when there is no such target."""
         ...
 
     def alerts(self) -> Sequence[Record]:

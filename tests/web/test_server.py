@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession
@@ -11,7 +12,7 @@ from aiops.signals.catalog import SIGNALS
 from aiops.signals.telemetry import Family, FamilyKind, exported_name
 from aiops.web.server import Server, build
 from aiops.web.settings import WebSettings, split_address
-from aiops.web.source import Record, ReloadFailed
+from aiops.web.source import Record, Refused, ReloadFailed, SeriesFilter, Span
 
 
 class House:
@@ -48,6 +49,29 @@ class House:
 
     def signals(self, *, signal: str, entity: str) -> Sequence[Record]:
         return [{"signal": signal or "queue_len", "entity": entity, "value": float("inf")}]
+
+    def fleet(self) -> Record:
+        return {"pools": [self.label], "at": None}
+
+    def detectors(self) -> Record:
+        return {"rules": []}
+
+    def names(self) -> Record:
+        return {"names": []}
+
+    def config_text(self) -> str:
+        return "interval: 5s\n"
+
+    def history(self, wanted: SeriesFilter) -> Record:
+        return {"asked": list(wanted), "at": [float(number) for number in range(3000)]}
+
+    async def changes(self, span: Span) -> Record:
+        if span.start < 10:
+            raise Refused(400, "there is nothing to compare")
+        return {"asked": list(span)}
+
+    def last_page(self, source: str) -> Record | None:
+        return {"source": source, "text": self.label} if source == "llm/a:1" else None
 
     def alerts(self) -> Sequence[Record]:
         labels = {"alertname": "TargetDown", "severity": "critical"}
@@ -120,24 +144,27 @@ async def test_api_errors_keep_the_envelope(client: TestClient, house: House) ->
     assert "secret" not in await broken.text()
 
 
-async def test_page_escapes_what_strangers_wrote(client: TestClient) -> None:
+async def test_the_page_may_run_only_its_own_scripts(client: TestClient) -> None:
     answer = await client.get("/")
-    text = await answer.text()
-    assert "<script" not in text
-    assert "&lt;script&gt;" in text
-    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.content_type == "text/html"
+    assert '<script type="module" src="static/app.js">' in await answer.text()
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'; script-src 'self'; style-src 'self';" in policy
+    assert "require-trusted-types-for 'script'" in policy
+    assert "unsafe" not in policy
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert (await client.get("/static/style.css")).headers["Content-Type"].startswith("text/css")
+    for missing in ("nothing.js", "uplot/LICENSE", "..%2f..%2fapi.py", "%2e%2e/api.py"):
+        answer = await client.get(f"/static/{missing}")
+        assert answer.status == 404
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
-async def test_an_incident_and_a_runbook_have_pages(client: TestClient) -> None:
-    answer = await client.get("/incidents/known")
-    assert answer.status == 200
-    text = await answer.text()
-    assert "&lt;script&gt;" in text
-    assert "<script" not in text
-    assert "<p>&lt;script&gt;alert(1)&lt;/script&gt; It is stuck.</p>" in text
-    assert (await client.get("/incidents/other")).status == 404
+async def test_links_to_incidents_lead_into_the_page_and_runbooks_are_text(client: TestClient) -> None:
+    answer = await client.get("/incidents/known", allow_redirects=False)
+    assert (answer.status, answer.headers["Location"]) == (302, "../#/incidents/known")
+    nasty = await client.get("/incidents/a%23b%2f%3Cc%3E", allow_redirects=False)
+    assert nasty.headers["Location"] == "../#/incidents/a%23b%2Fc%3E".replace("%2Fc", "%2F%3Cc")
     data = await (await client.get("/api/v1/incidents/known")).json()
     assert data["data"]["incident"]["summary"]["sentences"][1]["text"] == "It is stuck."
     assert (await client.get("/api/v1/incidents/other")).status == 404
@@ -232,3 +259,58 @@ async def test_a_recommendation_that_must_not_be_used_is_an_error_and_never_a_nu
     assert (await client.get("/api/v1/recommendations/other")).status == 404
     listed = await (await client.get("/api/v1/recommendations")).json()
     assert listed["data"]["recommendations"][0]["probability"] is None
+
+
+async def data_of(client: TestClient, path: str) -> Any:
+    answer = await client.get(path)
+    assert answer.status == 200, await answer.text()
+    return (await answer.json())["data"]
+
+
+async def test_every_view_of_the_page_has_a_twin(client: TestClient) -> None:
+    assert (await data_of(client, "/api/v1/fleet"))["pools"] == ["<script>alert(1)</script>"]
+    assert await data_of(client, "/api/v1/detectors") == {"rules": []}
+    assert await data_of(client, "/api/v1/signals/names") == {"names": []}
+    assert await data_of(client, "/api/v1/config") == {"yaml": "interval: 5s\n"}
+    assert (await data_of(client, "/api/v1/targets/page?source=llm/a:1"))["text"] == "<script>alert(1)</script>"
+    assert (await client.get("/api/v1/targets/page?source=other")).status == 404
+
+
+async def test_a_window_is_asked_for_by_signal(client: TestClient) -> None:
+    found = await data_of(client, "/api/v1/signals/range?signal=ttft&stat=p95&entity=pool&limit=3")
+    assert found["asked"] == ["ttft", "p95", "pool", 3]
+    answer = await client.get("/api/v1/signals/range?signal=ttft")
+    assert answer.headers["Content-Encoding"] in ("gzip", "deflate"), "a long answer is packed"
+
+
+async def test_changes_are_asked_for_by_time(client: TestClient) -> None:
+    assert (await data_of(client, "/api/v1/signals/changes?from=10&to=20.5"))["asked"] == [10.0, 20.5, 50]
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("range", "signal is missing"),
+        ("range?signal=x&limit=0", "limit is '0'; expected a number from 1 to 50"),
+        ("range?signal=x&limit=inf", "limit is 'inf'"),
+        ("range?signal=x&sinal=y", "unknown parameter 'sinal'; expected signal, stat, entity, limit"),
+        ("changes", "from is ''; expected a number from 0"),
+        ("changes?from=20&to=10", "to is '10'; expected a number from 20"),
+        ("changes?from=1&to=2", "there is nothing to compare"),
+        ("changes?from=nan&to=2", "from is 'nan'"),
+    ],
+)
+async def test_a_bad_question_is_told_what_was_expected(client: TestClient, query: str, told: str) -> None:
+    answer = await client.get(f"/api/v1/signals/{query}")
+    assert answer.status == 400
+    assert told in (await answer.json())["error"]
+
+
+async def test_one_listener_too_many_is_told_to_ask_instead(house: House) -> None:
+    async with TestClient(TestServer(build(house, WebSettings(max_listeners=1)))) as client:
+        first = await client.get("/api/v1/events")
+        assert "default-src 'none'" in first.headers["Content-Security-Policy"]
+        assert await first.content.readuntil(b"\n\n") == b"retry: 3000\n\n"
+        second = await client.get("/api/v1/events")
+        assert (second.status, (await second.json())["errorType"]) == (503, "unavailable")
+        first.close()

@@ -1,0 +1,103 @@
+// One incident: what happened, why, and the signals that show it.
+
+import { get } from "../api.js";
+import { Charts, frameOf, place } from "../chart.js";
+import { h, table } from "../dom.js";
+import { clock, entityText, exploreLink, number, part, signalName } from "../format.js";
+import { heading, lasting, pill, thing } from "../parts.js";
+
+const MOST_CHARTS = 8;
+const PARTS = { what: "What", since: "Since", impact: "Impact", cause: "Likely cause", ruled_out: "Ruled out",
+  changes: "Changes", actions: "What to do", confidence: "How sure" };
+
+export default function incident({ rest }) {
+  const charts = new Charts();
+  let frames = [];
+  return {
+    async load() {
+      const [{ incident: one }, { alerts }] = await Promise.all([get(`incidents/${encodeURIComponent(rest)}`), get("alerts")]);
+      const mine = alerts.filter((alert) => alert.incident === one.id);
+      const series = distinct(mine).slice(0, MOST_CHARTS);
+      const ranges = await Promise.all(series.map((key) => get("signals/range", { ...key, limit: 1 })));
+      return { one, mine, ranges };
+    },
+    render({ one, mine, ranges }) {
+      const marks = marksOf(one);
+      frames = ranges.filter((answer) => answer.series.length).map((answer) => {
+        const [series] = answer.series;
+        const key = `${series.signal}/${series.stat}/${entityText(series.entity)}`;
+        return { key, frame: frameOf(answer, series, marks), element: figure(key, series) };
+      });
+      return [
+        h("p", null, h("a", { href: "#/" }, "← overview")),
+        h("div", { class: `headline ${one.state === "open" ? one.severity : "ok"}` }, h("h1", null, one.title),
+          h("p", null, pill(one.state === "open" ? one.severity : "resolved", one.state === "open" ? one.severity : "over"),
+            ` since ${clock(one.startsAt)}, ${lasting(one.startsAt, one.endsAt)} · ${one.id}`)),
+        h("div", { class: "columns" },
+          h("section", null, told(one.summary)),
+          h("section", null, diagnosis(one.diagnosis), runbooks(mine))),
+        frames.length ? h("section", null, heading("Signals", "band: what was expected; strip: how unusual"), h("div", { class: "charts" }, frames.map((item) => item.element))) : null,
+        heading("Alerts", String(one.alerts.length)),
+        table(["state", "alert", "series", "why"], one.alerts.map((alert) => [
+          alert.state ? pill(alert.state === "firing" ? one.severity : "resolved", alert.state) : "forgotten",
+          h("strong", null, alert.alertname), h("span", { class: "mono" }, alert.series), alert.reason ?? ""]), "Its alerts are forgotten.", "Alerts"),
+      ];
+    },
+    drawn: () => frames.forEach(({ key, frame }) => charts.draw(document.getElementById("main"), key, frame)),
+    close: () => charts.close(),
+  };
+}
+
+/** The series that the alerts watch, each once. */
+function distinct(alerts) {
+  const found = new Map();
+  for (const { labels } of alerts) {
+    const { alertname, severity, signal, stat = "", ...entity } = labels;
+    const pairs = Object.entries(entity).sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, value]) => `${name}="${value}"`);
+    if (signal) found.set(`${signal} ${stat} ${pairs}`, { signal, stat, entity: part(`{${pairs.join(",")}}`) });
+  }
+  return [...found.values()];
+}
+
+function marksOf(one) {
+  const changes = (one.diagnosis?.changes ?? []).map((mark) => ({ at: Date.parse(mark.at) / 1000, label: mark.kind, colour: "--accent" }));
+  const end = one.endsAt ? [{ at: Date.parse(one.endsAt) / 1000, label: "over", colour: "--ok" }] : [];
+  return [{ at: Date.parse(one.startsAt) / 1000, label: "began", colour: "--critical" }, ...end, ...changes];
+}
+
+function figure(key, series) {
+  return h("figure", { "data-key": key }, h("figcaption", null,
+    h("a", { href: exploreLink(series.signal, series.stat, entityText(series.entity)) }, signalName(series.signal, series.stat)), " ", thing(series.entity)), place(key));
+}
+
+/** The summary, a paragraph per part; words of a model are marked. */
+function told(summary) {
+  const sentences = summary?.sentences ?? [];
+  const parts = Object.keys(PARTS).map((name) => [name, sentences.filter((one) => one.part === name)]).filter(([, some]) => some.length);
+  return [heading("Summary", summary?.written_by === "llm" ? "worded by a language model, checked against the evidence" : ""),
+    h("dl", { class: "told" }, parts.map(([name, some]) => [h("dt", null, PARTS[name]), h("dd", null, some.map((one) => `${one.text} `))]))];
+}
+
+function diagnosis(found) {
+  if (!found) return null;
+  const evidence = new Map(found.evidence.map((one) => [one.id, one]));
+  const cited = (ids) => h("ul", { class: "evidence" }, ids.map((id) => evidence.get(id)).filter(Boolean).map((one) => h("li", null, fact(one))));
+  return [heading("Why", found.abstained ? found.reason : ""),
+    h("ol", { class: "causes" }, found.causes.map((cause) => h("li", null, h("strong", null, cause.title),
+      h("span", { class: "dim" }, ` ${number(cause.confidence, "ratio")} of its signs seen`), h("p", null, cause.fix), cited(cause.evidence)))),
+    found.ruled_out.length ? [heading("Ruled out"), h("ul", { class: "plain" }, found.ruled_out.map((one) =>
+      h("li", null, h("strong", null, one.cause), `: ${one.reason}`)))] : null,
+    found.changes.length ? [heading("Changes before it"), h("ul", { class: "plain" }, found.changes.map((one) =>
+      h("li", null, `${clock(one.at)} ${one.kind}: ${one.detail}`)))] : null];
+}
+
+function fact(one) {
+  const { series } = one;
+  return [h("span", { class: "dim" }, `${one.id} `), series ? h("a", { href: exploreLink(series.signal, series.stat, entityText(series.entity)) }, one.text) : one.text];
+}
+
+function runbooks(alerts) {
+  const links = [...new Set(alerts.map((one) => one.annotations.runbook_url).filter(Boolean))];
+  return links.length ? [heading("Runbook"), h("ul", { class: "plain" }, links.map((url) =>
+    h("li", null, h("a", { href: `runbooks/${url.split("/").pop()}` }, url.split("/").pop()))))] : null;
+}

@@ -1,0 +1,168 @@
+// How the fleet is, in ten seconds: what is wrong, since when and why; how much budget is left; every pool below.
+
+import { get } from "../api.js";
+import { clipped, h } from "../dom.js";
+import { entityName, entityText, exploreLink, number, whole } from "../format.js";
+import { bar, heading, lasting, pill, stat, stats, when } from "../parts.js";
+
+const optional = (path) => get(path).catch((error) => (error.code === 404 || error.code === 503 ? null : Promise.reject(error)));
+
+export default function overview() {
+  return {
+    async load() {
+      const [fleet, incidents, advice, slo] = await Promise.all(
+        [get("fleet"), get("incidents"), get("recommendations"), optional("slo")]);
+      const open = incidents.incidents.filter((one) => one.state === "open").sort((a, b) => rank(a) - rank(b));
+      const told = await Promise.all(open.slice(0, 5).map((one) => optional(`incidents/${encodeURIComponent(one.id)}`)));
+      return { fleet, open, over: incidents.incidents.filter((one) => one.state !== "open"), slo,
+        told: told.map((one) => one?.incident ?? null), advice: advice.recommendations };
+    },
+    render: ({ fleet, open, over, told, advice, slo }) => [
+      headline(fleet, open),
+      open.length ? h("div", { class: "cards" }, open.map((one, index) => card(one, told[index]))) : null,
+      slo ? budgets(slo) : null,
+      fleet.pools.length ? fleet.pools.map((pool) => poolSection(pool, advice)) : h("p", { class: "dim" },
+        "No serving engine is known yet. ", h("a", { href: "#/targets" }, "What the targets say")),
+      fleet.nodes.length ? h("section", null, heading("GPUs by node"), h("div", { class: "tiles" }, fleet.nodes.map(node))) : null,
+      fleet.elsewhere.length ? h("section", null, heading("Elsewhere"), h("div", { class: "tiles" }, fleet.elsewhere.map(tile))) : null,
+      over.length ? h("section", null, heading("Over lately"), h("ul", { class: "plain" }, over.slice(0, 5).map((one) =>
+        h("li", null, pill("resolved", "over"), " ", h("a", { href: `#/incidents/${encodeURIComponent(one.id)}` }, one.title),
+          h("span", { class: "dim" }, ` ${lasting(one.startsAt, one.endsAt)}, ended `), when(one.endsAt))))) : null,
+    ],
+  };
+}
+
+const MOST_TILES = 12;
+const rank = (incident) => ["critical", "warning", "info"].indexOf(incident.severity);
+
+function headline(fleet, open) {
+  const replicas = fleet.pools.flatMap((pool) => pool.replicas);
+  const gpus = [...replicas.flatMap((one) => one.gpus), ...fleet.nodes.flatMap((one) => one.gpus)];
+  const bad = replicas.filter((one) => one.health === "critical" || one.health === "warning").length;
+  const silent = replicas.filter((one) => one.health === "silent").length;
+  const worst = open.some((one) => one.severity === "critical") ? "critical"
+    : open.some((one) => one.severity === "warning") ? "warning" : open.length ? "info" : silent ? "silent" : "ok";
+  const text = open.length ? `${open.length} open ${open.length === 1 ? "incident" : "incidents"}` : "No open incident";
+  const parts = [
+    count(fleet.pools.length, "pool"), count(replicas.length, "replica"),
+    gpus.length ? count(gpus.length, "GPU") : "", bad ? `${bad} unwell` : "", silent ? `${silent} without data` : "",
+  ].filter(Boolean);
+  return h("div", { class: `headline ${worst}` }, h("h1", null, text), h("p", null, parts.join(" · ")));
+}
+
+const count = (many, what) => `${many} ${what}${many === 1 ? "" : "s"}`;
+
+function card(incident, full) {
+  const link = `#/incidents/${encodeURIComponent(incident.id)}`;
+  return h("article", { class: `card ${incident.severity}`, "data-key": incident.id },
+    h("p", { class: "meta" }, pill(incident.severity), h("span", null, lasting(incident.startsAt, null)),
+      h("span", { class: "dim" }, `${count(incident.alerts.length, "alert")}`)),
+    h("h2", null, h("a", { href: link }, incident.title)),
+    h("p", null, cause(incident, full)));
+}
+
+/** One sentence: the cause where one is known, else what the first alert says. */
+function cause(incident, full) {
+  const known = full?.diagnosis && !full.diagnosis.abstained;
+  const told = known ? full.summary?.sentences.find((one) => one.part === "cause")?.text : null;
+  return clipped(told ?? incident.alerts.find((one) => one.reason)?.reason ?? "", 220);
+}
+
+function poolSection(pool, advice) {
+  const n = pool.numbers;
+  const own = advice.find((one) => same(one.labels, pool.entity?.labels ?? pool.labels));
+  return h("section", { "data-key": entityText(pool) },
+    h("h2", null, pill(pool.health), " ", entityName(pool)),
+    stats(
+      known(n.ready, () => stat("replicas ready", `${number(n.ready)} of ${number(n.replicas)}`)),
+      known(n.arrivals, () => stat("arrivals", number(n.arrivals, "requests/s"))),
+      known(n.queue_len, () => stat("waiting", number(n.queue_len))),
+      known(n.running, () => stat("running", number(n.running), Number.isFinite(n.max_running) ? `of ${number(n.max_running)}` : "")),
+      known(n["ttft:mean"], () => stat(...latency("TTFT", n, "ttft"))),
+      known(n["itl:mean"], () => stat(...latency("ITL", n, "itl"))),
+      known(n.tokens_out, () => stat("tokens out", number(n.tokens_out, "tokens/s"))),
+      own ? recommendation(own) : null),
+    replicas(pool.replicas));
+}
+
+const known = (value, make) => (Number.isFinite(value) ? make() : null);
+
+/** All of a few; of many only those that are unwell, and a dot for each of the others. */
+function replicas(all) {
+  if (all.length <= MOST_TILES) return h("div", { class: "tiles" }, all.map(tile));
+  const unwell = all.filter((one) => one.health !== "ok" || one.gpus.some((gpu) => gpu.health !== "ok"));
+  const shown = unwell.slice(0, MOST_TILES);
+  const rest = all.filter((one) => !shown.includes(one));
+  return [shown.length ? h("div", { class: "tiles" }, shown.map(tile)) : null,
+    h("ul", { class: "dots", "aria-label": `${rest.length} more replicas` }, rest.map((one) =>
+      h("li", { "data-key": entityText(one) }, h("a", { class: `dot ${one.health}`, href: exploreLink("running", "", entityText(one)),
+        "aria-label": `${entityName(one)}: ${one.health}`, title: `${entityName(one)}: ${one.health}` }))))];
+}
+
+const same = (a = {}, b = {}) => ["pool", "model_name"].every((name) => (a[name] ?? "") === (b[name] ?? ""));
+
+function recommendation(advice) {
+  const wanted = advice.desired_replicas;
+  const text = advice.abstained ? "none yet" : wanted === advice.current_replicas ? `keep ${wanted}` : `${advice.current_replicas} → ${wanted}`;
+  return h("div", { class: `stat ${!advice.abstained && wanted > advice.current_replicas ? "wanted" : ""}` },
+    h("dt", null, h("a", { href: "#/capacity" }, "advice")), h("dd", { title: advice.reason }, text));
+}
+
+function tile(replica) {
+  const n = replica.numbers;
+  const busy = n.running / n.max_running;
+  const alerts = replica.alerts ? ` · ${count(replica.alerts, "alert")}` : "";
+  return h("article", { class: `tile ${replica.health}`, "data-key": entityText(replica) },
+    h("p", { class: "meta" }, pill(replica.health), h("span", { class: "dim" }, alerts)),
+    h("h3", null, h("a", { href: exploreLink("running", "", entityText(replica)) }, entityName(replica))),
+    replica.kind === "replica" ? h("dl", { class: "gauges" },
+      gauge("running", n.running, n.max_running, busy),
+      gauge("KV cache", n.kv_use, null, n.kv_use, "ratio"),
+      plain("waiting", number(n.queue_len)), plain("tokens out", number(n.tokens_out, "tokens/s")),
+      plain(...latency("TTFT", n, "ttft"))) : null,
+    replica.gpus?.length ? h("ul", { class: "gpus", "aria-label": "GPUs" }, replica.gpus.map(gpu)) : null);
+}
+
+/** The p95, or the mean where too few requests stand behind a p95. */
+function latency(label, numbers, signal) {
+  const stat = Number.isFinite(numbers[`${signal}:p95`]) ? "p95" : "mean";
+  return [`${label} ${stat}`, number(numbers[`${signal}:${stat}`], "seconds")];
+}
+
+const plain = (label, value) => h("div", null, h("dt", null, label), h("dd", null, value));
+
+function gauge(label, value, most, share, unit = "") {
+  return h("div", null, h("dt", null, label),
+    h("dd", null, Number.isFinite(share) ? bar(share, label) : null, number(value, unit), Number.isFinite(most) ? ` / ${number(most)}` : ""));
+}
+
+function node(group) {
+  return h("article", { class: `tile ${group.health}` }, h("p", { class: "meta" }, pill(group.health)),
+    h("h3", null, group.node), h("ul", { class: "gpus" }, group.gpus.map(gpu)));
+}
+
+function gpu(one) {
+  const n = one.numbers;
+  const name = (one.labels.gpu ?? entityName(one)).replace(/^GPU-/, "");
+  const full = n.gpu_mem_used / n.gpu_mem_total;
+  return h("li", { class: one.health }, h("a", { href: exploreLink("gpu_temp", "", entityText(one)), title: name },
+    pill(one.health, name.slice(0, 8))),
+    h("span", null, whole(n.gpu_util, "ratio")), h("span", null, whole(n.gpu_temp, "celsius")),
+    h("span", null, whole(n.gpu_power, "watts")), h("span", { title: "device memory in use" }, `mem ${whole(full, "ratio")}`),
+    n.gpu_throttle > 0 ? h("strong", { class: "warning" }, "throttled") : null);
+}
+
+function budgets({ budgets: all }) {
+  if (!all.length) return null;
+  return h("section", null, heading("Error budgets", "what is left of them"), h("div", { class: "budgets" }, all.map((one) => {
+    const state = one.told.length ? "critical" : one.burning.length || one.budgetLeft < 0.25 ? "warning" : "ok";
+    const goal = one.threshold === null ? one.of : `${one.of} within ${number(one.threshold, "seconds")}`;
+    return h("article", { class: `tile ${state}`, "data-key": `${one.slo} ${entityText(one.entity)}` },
+      h("p", { class: "meta" }, pill(state, one.told.length ? "burning" : one.burning.length ? "burns" : "steady"),
+        h("span", { class: "dim" }, entityName(one.entity))),
+      h("p", { class: "left" }, h("strong", null, number(one.budgetLeft, "ratio")), " left ",
+        bar(1 - one.budgetLeft, `error budget of ${one.slo} used`)),
+      h("p", { class: "dim" }, `${number(one.objective, "ratio")} of ${goal}; burn `,
+        `${number(one.burnRates["1h"])} × in 1 h, ${number(one.burnRates["6h"])} × in 6 h`));
+  })));
+}

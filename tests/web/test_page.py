@@ -1,0 +1,206 @@
+"""The page in a real browser: every view shows what it should, nobody complains, and strangers' text stays text."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from aiohttp.test_utils import unused_port
+from playwright.async_api import Browser, expect
+
+from aiops.app.daemon import Daemon
+from tests.conftest import missing
+from tests.web.browser import WIDTHS, chromium, installed, visit
+from tests.web.demo_house import config, crowd, demo_house, running, until
+
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+
+HOSTILE = ("<img src=x onerror=alert(1)>", "javascript:alert(1)", "\u202egnp.exe", "A" * 10_000)
+CROWD = 250
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    path = installed()
+    if path is None:
+        missing("the program chromium")
+    else:
+        async with chromium(path) as found:
+            yield found
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def demo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Daemon, str]]:
+    async with demo_house(tmp_path_factory.mktemp("demo"), unused_port()) as (daemon, url):
+        yield daemon, url
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def crowded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Daemon, str]]:
+    """5000 series; the first replicas hang, and have names that a browser must not believe."""
+    daemon = Daemon(config(tmp_path_factory.mktemp("crowd"), {}))
+    reading = crowd(CROWD, HOSTILE)
+
+    async def feed() -> None:
+        while True:
+            daemon.collectors._inbox.append(reading)
+            await asyncio.sleep(0.5)
+
+    async with running(daemon) as url:
+        for _ in range(20):
+            daemon.collectors._inbox.append(reading)
+            await daemon.tick()
+        assert daemon.pipeline.grouping.incidents
+        feeding = asyncio.create_task(feed())
+        yield daemon, url
+        feeding.cancel()
+
+
+def views(daemon: Daemon) -> dict[str, str]:
+    """Every view by the name of its picture."""
+    incident = next(one.id for one in daemon.pipeline.grouping.incidents.values() if one.open and len(one.members) > 1)
+    source = next(status.source for status in daemon.collectors.statuses() if status.up)
+    return {
+        "overview": "#/", "incident": f"#/incidents/{incident}", "explore": "#/explore?signal=queue_len",
+        "capacity": "#/capacity", "alerts": "#/alerts", "targets": "#/targets",
+        "target": f"#/targets/{source.replace('/', '%2F')}", "detectors": "#/detectors", "status": "#/status",
+        "config": "#/config",
+    }  # fmt: skip
+
+
+TOLD = {
+    "overview": ("open incident", "Requests run but no token comes", "demo / demo-7b", "gpu-node-1", "left"),
+    "incident": ("Requests run but no token comes", "EngineStuck", "engine-stuck", "expected up to"),
+    "explore": ("Requests admitted but not yet running.", "zscore"),
+    "capacity": ("replicas advised", "What binds", "M/M/c"),
+    "alerts": ("firing", "EngineStuck", "TargetDown"),
+    "targets": ("vLLM", "NVIDIA DCGM exporter", "Connect call failed"),
+    "target": ("vllm:num_requests_waiting", "Missing"),
+    "detectors": ("zscore", "EngineStuck", "1 firing", "nothing reports"),
+    "status": ("memory", "Nobody is told", "tick"),
+    "config": ('listen_address: "127.0.0.1:0"', "interval: 1s"),
+}
+"""Words that each view must show."""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_every_view_shows_what_it_should(browser: Browser, demo: tuple[Daemon, str], width: str) -> None:
+    daemon, url = demo
+    async with visit(browser, url, width=width) as page:
+        for name, place in views(daemon).items():
+            await page.open(place)
+            if name in ("incident", "explore"):
+                await page.charts(2)
+            for words in TOLD[name]:
+                await expect(page.page.locator("main")).to_contain_text(words)
+            assert await page.overflow() <= 0, name
+            await page.picture(f"{name}-{width}")
+            if width == "desktop":
+                assert await page.axe() == [], name
+        assert page.complaints == []
+
+
+async def test_the_light_theme_can_be_read_too(browser: Browser, demo: tuple[Daemon, str]) -> None:
+    daemon, url = demo
+    places = views(daemon)
+    async with visit(browser, url, scheme="light") as page:
+        for name in ("overview", "incident", "detectors"):
+            await page.open(places[name])
+            await page.picture(f"{name}-light")
+            assert await page.axe() == [], name
+        assert page.complaints == []
+
+
+async def test_the_page_follows_the_daemon_without_being_asked(browser: Browser, demo: tuple[Daemon, str]) -> None:
+    daemon, url = demo
+    async with visit(browser, url) as page:
+        await page.open("#/status")
+        ticks = page.page.locator(".stat", has_text="ticks").locator("dd").first
+        before = await ticks.inner_text()
+        await page.page.locator("summary, a.brand").first.focus()
+        await expect(ticks).not_to_have_text(before)
+        await expect(page.page.locator("#live")).to_contain_text("live")
+        await until(lambda: daemon.server.events.listeners == 1)  # those of the tests before have been missed
+        focused = await page.page.evaluate("document.activeElement.className")
+    assert focused == "brand", "an update takes the focus away"
+
+
+async def test_a_span_drawn_in_a_chart_is_kept_in_the_address(browser: Browser, demo: tuple[Daemon, str]) -> None:
+    _, url = demo
+    async with visit(browser, url) as page:
+        await page.open("#/explore?signal=queue_len")
+        await page.charts(2)
+        box = await page.page.locator(".u-over").first.bounding_box()
+        assert box is not None
+        await page.page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 50)
+        await page.page.mouse.down()
+        await page.page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 50, steps=4)
+        await page.page.mouse.up()
+        await page.page.wait_for_url("**from=*")
+        changes = page.page.get_by_role("region", name="What changed")
+        await expect(changes).to_contain_text("queue_len")
+        await page.picture("changes-desktop")
+        assert await page.axe() == []
+        await page.page.get_by_role("button", name="Forget the span").click()
+        await expect(changes).to_have_count(0)
+        assert page.complaints == []
+
+
+async def test_what_strangers_wrote_stays_text(browser: Browser, crowded: tuple[Daemon, str]) -> None:
+    daemon, url = crowded
+    incident = next(iter(daemon.pipeline.grouping.incidents))
+    async with visit(browser, url) as page:
+        explore = "#/explore?signal=running&entity=img"
+        for place in ("#/", explore, "#/explore?signal=running", "#/alerts", f"#/incidents/{incident}"):
+            await page.open(place)
+            assert await page.page.locator("main img, main script, main iframe").count() == 0, place
+            links = await page.page.eval_on_selector_all("a[href]", "all => all.map(one => one.protocol)")
+            assert set(links) == {"http:"}, place
+            assert "\u202e" not in await page.text(), place
+            assert await page.overflow() <= 0, place
+            if place in ("#/", explore, "#/alerts"):
+                await expect(page.page.locator("main")).to_contain_text("<img src=x onerror=alert(1)>")
+            if place in ("#/", "#/alerts"):
+                await expect(page.page.locator("main")).to_contain_text("\\u202egnp.exe")
+        assert page.complaints == []
+
+
+async def test_an_address_from_a_stranger_opens_nothing(browser: Browser, demo: tuple[Daemon, str]) -> None:
+    _, url = demo
+    async with visit(browser, url) as page:
+        for place in ("#/incidents/<img src=x onerror=alert(1)>", "#/nothing", '#/explore?signal=<b>&stat="><script>'):
+            await page.page.goto(url + place)
+            await page.page.locator("main p, main .notice").first.wait_for()
+            assert await page.page.locator("main img, main script, main b").count() == 0, place
+
+
+async def test_5000_series_cost_little(browser: Browser, crowded: tuple[Daemon, str]) -> None:
+    """Counted, not timed: what is loaded before the overview stands, how many elements, what stays in memory."""
+    daemon, url = crowded
+    assert daemon.pipeline.ring.series >= 5000
+    async with visit(browser, url) as page:
+        await page.open("#/")
+        loaded = await page.page.evaluate(
+            "performance.getEntriesByType('resource').map(one => [one.name, one.transferSize])"
+        )
+        assert not [name for name, _ in loaded if "uPlot.esm" in name], "a chart library before the first chart"
+        assert sum(size for _, size in loaded) < 150_000
+        await expect(page.page.locator(".dot")).to_have_count(CROWD - len(HOSTILE))
+        assert await page.page.locator("main *").count() < 6 * CROWD
+        devtools = await page.page.context.new_cdp_session(page.page)
+        await devtools.send("Performance.enable")
+
+        async def now() -> dict[str, float]:
+            await devtools.send("HeapProfiler.collectGarbage")
+            metrics = await devtools.send("Performance.getMetrics")
+            return {one["name"]: one["value"] for one in metrics["metrics"]}
+
+        before = await now()
+        for _ in range(20):
+            async with page.page.expect_response("**/api/v1/recommendations"):
+                await page.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        after = await now()
+        assert before["JSHeapUsedSize"] < 12e6
+        assert after["JSHeapUsedSize"] < before["JSHeapUsedSize"] + 2e6
+        assert after["Nodes"] < 5 * before["Nodes"], "each of 20 updates leaves its elements behind"
+        assert page.complaints == []
