@@ -26,6 +26,7 @@ from aiops.detect.base import AlertKey, Severity, Verdict, scope_of
 from aiops.explain.llm import LlmCounts
 from aiops.incidents.alert import Alert, AlertState, Incident
 from aiops.incidents.feedback import Tally
+from aiops.incidents.policy import Window
 from aiops.incidents.slo import WINDOWS, Budget
 from aiops.incidents.slo_settings import SloSettings
 from aiops.kit.tasks import Beat
@@ -291,9 +292,10 @@ def test_examples_of_the_api_have_the_fields_that_it_has(source: DaemonSource) -
         "/api/v1/signals": {"signals": [view.signal_record(SERIES, 1.0, 1.0, band)]},
         "/api/v1/alerts": {"alerts": [view.alert_record(ALERT, Letterhead())]},
         "/api/v1/incidents": {"incidents": [view.incident_record(INCIDENT, {ALERT.key: ALERT})]},
+        "/api/v1/maintenance": {"windows": [view.window_record(Window("a", "b", 1.0, 2.0, (), ()), 1.0)]},
         "/api/v1/slo": {"budgets": [view.budget_record(BUDGET)]},
         "/api/v1/status": dict(source.status()),
     }
-    free = ("facts", "labels", "annotations", "votes", "burnRates", "tasks", "receivers")
+    free = ("matches", "skip", "facts", "labels", "annotations", "votes", "burnRates", "tasks", "receivers")
     for path, record in real.items():
         assert shape(example(path), free) == shape(record, free), path

@@ -15,6 +15,7 @@ from aiops.detect.base import Timing
 from aiops.incidents.external import Externals
 from aiops.incidents.grouping import Grouping
 from aiops.incidents.machine import Machine
+from aiops.incidents.policy import Calendar
 from aiops.incidents.slo import Ledger
 from aiops.signals.topology import Pools
 from aiops.store.bands import Bands
@@ -68,6 +69,7 @@ def build_pipeline(config: Config) -> Pipeline:
         pools=Pools(config.signals),
         bank=bank,
         slo=slo,
+        calendar=Calendar(config.maintenance),
         machine=Machine(timing_of(bank, slo), config.incidents),
         grouping=build_grouping(config),
         externals=Externals(config.incidents),

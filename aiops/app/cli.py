@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     _check_commands(commands)
     _client_commands(commands)
     _feedback_commands(commands)
+    _maintenance_commands(commands)
     _metrics_commands(commands)
     _plan_commands(commands)
     _score_commands(commands)
@@ -144,6 +145,28 @@ def _feedback_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     undo = _command(kinds, "undo", "feedback:undo", "Take one back.")
     undo.add_argument("id", metavar="ID", help="as in 'aiops feedback list'")
     for parser in (listing, undo):
+        _url_flags(parser)
+        _output_flags(parser)
+
+
+def _maintenance_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    maintenance = _command(commands, "maintenance", "", "Plan windows in which alerts wait or nothing is learnt.")
+    kinds = maintenance.add_subparsers(title="what to do", metavar="WHAT", required=True)
+    listing = _command(kinds, "list", "maintenance:listing", "List windows that are on or will come.")
+    begin = _command(kinds, "begin", "maintenance:begin", "Open a window of one time.")
+    begin.add_argument("name", metavar="NAME", help="what people read beside a muted alert")
+    begin.add_argument("--for", dest="lasts", type=_duration, required=True, metavar="DURATION", help="how long")
+    begin.add_argument("--at", metavar="TIME", help="when it begins, ISO 8601 with a zone; default: now")
+    begin.add_argument("--skip", action="append", choices=("alert", "learning"), metavar="alert|learning",
+                       help="what it leaves out; repeatable; default: both")  # fmt: skip
+    end = _command(kinds, "end", "maintenance:end", "End a window of one time.")
+    end.add_argument("id", metavar="ID", help="as in 'aiops maintenance list'")
+    mark = _command(commands, "mark", "maintenance:mark", "Say that something was deployed: levels are learnt anew.")
+    mark.add_argument("text", metavar="TEXT", help="what changed, such as 'chat 1.4 became 1.5'")
+    for parser in (begin, mark):
+        parser.add_argument("--match", action="append", default=[], metavar="LABEL=VALUE",
+                            help="whom it is about; * and ? as in file names; repeatable, all must fit")  # fmt: skip
+    for parser in (listing, begin, end, mark):
         _url_flags(parser)
         _output_flags(parser)
 

@@ -16,6 +16,7 @@ from aiops.collect.promapi import PrometheusSettings
 from aiops.collect.settings import ScrapeSettings
 from aiops.detect.settings import DetectSettings
 from aiops.explain.settings import ExplainSettings
+from aiops.incidents.policy_settings import MaintenanceSettings
 from aiops.incidents.settings import IncidentSettings
 from aiops.incidents.slo_settings import SloSettings
 from aiops.kit.log import Format, Level
@@ -61,6 +62,8 @@ class Config(Section):
     """From scores to alerts to incidents."""
     explain: ExplainSettings = ExplainSettings()
     """From incidents to words."""
+    maintenance: MaintenanceSettings = MaintenanceSettings()
+    """What is planned, and what is then left out."""
     slo: SloSettings = SloSettings()
     """What users were promised, and how much of it may go wrong."""
     capacity: CapacitySettings = CapacitySettings()

@@ -27,10 +27,12 @@ from aiops.app.opinions import Opinions
 from aiops.app.source import DaemonSource
 from aiops.app.spending import Spending
 from aiops.app.state import State
+from aiops.app.upkeep import Upkeep
 from aiops.app.warmup import warm_up
 from aiops.app.web_file import WebFileReader
 from aiops.incidents.alert import AlertState, Incident
 from aiops.incidents.machine import Machine
+from aiops.incidents.policy import Calendar
 from aiops.incidents.slo import Ledger
 from aiops.kit import log
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
@@ -41,6 +43,7 @@ from aiops.kit.retry import Permanent
 from aiops.kit.tasks import Beat, Supervisor, Work, every
 from aiops.notify.dispatch import Dispatcher, dispatcher_of, letterhead_of
 from aiops.notify.notice import IncidentNotice, Letterhead, incident_notice_of, rfc3339
+from aiops.notify.silences import Silences
 from aiops.web.server import Server
 from aiops.web.source import ReloadFailed
 
@@ -48,6 +51,7 @@ _LOG = logging.getLogger("aiops.app.daemon")
 _STOP_SECONDS = 2.0
 _EXPLAIN_SECONDS = 1.0
 _GIVE_BACK_SECONDS = 30.0
+_SILENCES_SECONDS = 30.0
 _WEB_FILE_SECONDS = 5.0
 _TRANSITIONS = 5000
 """Newest transitions from which a start counts what statistics spent of their budget."""
@@ -89,6 +93,8 @@ class Daemon:
             clock=clock,
         )
         self.inbound = Inbound(self.pipeline, self.state.journal, base_url=lambda: self.server.base_url, clock=clock)
+        self.upkeep = Upkeep(self.pipeline, self.state.journal, self.state.view, clock)
+        self.silences: Silences | None = None
         self.fits = Fits(self.pipeline, config.detect.fit, clock=clock)
         self.capacity = Capacity(config.capacity, clock)
         self.supervisor = Supervisor()
@@ -157,6 +163,7 @@ class Daemon:
         await asyncio.to_thread(self.state.open, self.pipeline, self.capacity)
         self.spending.restore(await asyncio.to_thread(self.state.view.recent_transitions, _TRANSITIONS))
         await asyncio.to_thread(self.opinions.open)
+        await asyncio.to_thread(self.upkeep.restore)
         self._session = open_session()
         self.explain.restore(await asyncio.to_thread(lambda: list(self.state.worded())))
         self._begin_to_tell(self.config)
@@ -167,6 +174,7 @@ class Daemon:
         self._last_tick = self.clock.monotonic()
         self._every("tick", self.config.interval, self.tick, self.beat)
         self._every("snapshot", self.config.store.snapshot_interval, self._save)
+        self._every("silences", _SILENCES_SECONDS, self._read_silences)
         self._every("memory", _GIVE_BACK_SECONDS, self._give_memory_back)
         if self.config.capacity.enabled:
             self._every("capacity", self.config.capacity.interval, self._advise)
@@ -226,13 +234,19 @@ class Daemon:
             clock=self.clock,
         )
         self.dispatcher.start()
+        self.silences = Silences(config.notify.alertmanagers, self._session)
+
+    async def _read_silences(self) -> None:
+        if self.silences is not None:
+            await self.silences.refresh()
 
     async def tick(self) -> None:
         """One turn of the pipeline, and what follows from it."""
         began = self.clock.monotonic()
         elapsed, self._last_tick = began - self._last_tick, began
         now = self.clock.now()
-        outcome = self.pipeline.tick(now, self.collectors.drain(), self.collectors.statuses(), elapsed_seconds=elapsed)
+        readings, statuses = self.collectors.drain(), self.collectors.statuses()
+        outcome = self.pipeline.tick(now, readings, statuses, elapsed_seconds=elapsed, marks=self.upkeep.take())
         self.state.record(outcome)
         self.spending.take(outcome.transitions)
         if self.dispatcher is not None:
@@ -310,6 +324,10 @@ class Daemon:
             pipeline.bank, pipeline.slo, pipeline.machine, pipeline.grouping = bank, slo, machine, grouping
             self.state.configure(config)
             self.fits.settings = config.detect.fit
+        if config.maintenance != self.config.maintenance:
+            calendar = Calendar(config.maintenance)
+            calendar.succeed(self.pipeline.calendar)
+            self.pipeline.calendar = calendar
         if config.notify != self.config.notify and self.dispatcher is not None:
             await self.dispatcher.stop()
             self._begin_to_tell(config)

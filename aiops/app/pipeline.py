@@ -13,6 +13,7 @@ from aiops.incidents.external import Externals
 from aiops.incidents.feedback import Effects
 from aiops.incidents.grouping import Grouping
 from aiops.incidents.machine import Machine
+from aiops.incidents.policy import Calendar
 from aiops.incidents.slo import Ledger
 from aiops.signals.topology import Pools
 from aiops.signals.types import Mark, Reading, SourceStatus
@@ -39,6 +40,7 @@ class Pipeline:
     pools: Pools
     bank: Bank
     slo: Ledger
+    calendar: Calendar
     machine: Machine
     grouping: Grouping
     externals: Externals
@@ -52,7 +54,13 @@ class Pipeline:
         return {**self.externals.alerts, **self.machine.alerts}
 
     def tick(
-        self, now: float, readings: Sequence[Reading], sources: Sequence[SourceStatus], *, elapsed_seconds: float
+        self,
+        now: float,
+        readings: Sequence[Reading],
+        sources: Sequence[SourceStatus],
+        *,
+        elapsed_seconds: float,
+        marks: Sequence[Mark] = (),
     ) -> Outcome:
         """Take in what arrived since the last tick and decide.
 
@@ -66,18 +74,21 @@ class Pipeline:
             Health of every source, also of the silent ones.
         elapsed_seconds
             Monotonic time since the last tick, so that a gap becomes unknown rows and a clock jump does not.
+        marks
+            What people and programs told us since then, beside what the readings show.
         """
         pools = self.pools.reading(self._fresh(now, readings, sources), now, {s.source: s.up for s in sources})
         self.ring.append(now, [*readings, pools], elapsed_seconds=elapsed_seconds)
-        marks = tuple(mark for reading in readings for mark in reading.marks)
+        marks = (*marks, *(mark for reading in readings for mark in reading.marks))
         watched = self.machine.watched()
         window = self.ring.window()
-        guidance = Guidance(wider=self.effects.thresholds(now))
+        self.calendar.turn(now, window.keys, marks)
+        guidance = Guidance(frozen=self.calendar.frozen, wider=self.effects.thresholds(now))
         verdicts = self.bank.step(window, now, sources, marks, watched, guidance=guidance)
         verdicts = self.slo.step(now, readings, elapsed_seconds=elapsed_seconds, verdicts=verdicts, watched=watched)
         if (scores := self.bank.scores()) is not None:
             self.bands.append(now, scores.ensemble, window.generation)
-        transitions = [*self.machine.step(now, verdicts), *self.externals.step(now)]
+        transitions = [*self.machine.step(now, verdicts, self.calendar), *self.externals.step(now)]
         incidents = self.grouping.step(now, self.alerts, window.keys)
         self.machine.assign(incidents)
         self.externals.assign(incidents)

@@ -47,7 +47,7 @@ class DaemonSource:
         """Alerts that are not inactive, the newest first."""
         head = self._daemon.letterhead()
         alerts = sorted(self._daemon.pipeline.machine.alerts.values(), key=lambda alert: -alert.started_at)
-        return [view.alert_record(alert, head) for alert in alerts]
+        return [view.alert_record(alert, head, self._daemon.silences) for alert in alerts]
 
     def incidents(self) -> Sequence[Record]:
         """The newest incidents, open ones first."""
@@ -176,6 +176,22 @@ class DaemonSource:
     async def say_by_link(self, token: str, saying: Saying) -> Record:
         """Use a link for feedback up."""
         return await self._daemon.opinions.say_by_link(token, saying)
+
+    def maintenance(self) -> Sequence[Record]:
+        """Windows that are on or will come."""
+        return self._daemon.upkeep.records()
+
+    def begin_maintenance(self, body: Record, by: str) -> Record:
+        """Plan a window."""
+        return self._daemon.upkeep.begin(body, by)
+
+    def end_maintenance(self, name: str) -> Record:
+        """End a window."""
+        return self._daemon.upkeep.end(name)
+
+    def mark(self, body: Record) -> Sequence[Record]:
+        """Note a deploy."""
+        return self._daemon.upkeep.mark(body)
 
     def status(self) -> Record:
         """Version, load, limits and health of the parts."""

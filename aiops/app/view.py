@@ -8,13 +8,15 @@ from aiops.detect.base import AlertKey
 from aiops.explain.narrator import Summary
 from aiops.explain.wording import Worded
 from aiops.incidents.alert import Alert, Incident
+from aiops.incidents.policy import Window
 from aiops.incidents.slo import Budget
 from aiops.kit.settings import format_duration
 from aiops.notify.base import ReceiverStatus
 from aiops.notify.notice import Letterhead, fingerprint, notice_of, rfc3339
+from aiops.notify.silences import Silence, Silences
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.normalise import unit_of
-from aiops.signals.types import Entity, SeriesKey, SourceStatus
+from aiops.signals.types import Entity, Mark, SeriesKey, SourceStatus
 
 Record = dict[str, object]
 
@@ -48,7 +50,7 @@ def target_record(status: SourceStatus) -> Record:
     }
 
 
-def alert_record(alert: Alert, head: Letterhead) -> Record:
+def alert_record(alert: Alert, head: Letterhead, silences: Silences | None = None) -> Record:
     """One alert with the labels and annotations that receivers see."""
     notice = notice_of(alert, head)
     return {
@@ -65,7 +67,39 @@ def alert_record(alert: Alert, head: Letterhead) -> Record:
         "upper": alert.verdict.upper,
         "votes": dict(alert.verdict.votes),
         "incident": alert.incident,
+        "mutedBy": alert.muted,
+        "silencedBy": [silence_record(silence) for silence in silences.of(notice.labels)] if silences else [],
+        "after": alert.after,
     }
+
+
+def silence_record(silence: Silence) -> Record:
+    """One silence of an Alertmanager."""
+    return {
+        "id": silence.id,
+        "comment": silence.comment,
+        "createdBy": silence.created_by,
+        "endsAt": stamp(silence.ends_at),
+    }
+
+
+def window_record(window: Window, now: float) -> Record:
+    """One maintenance window."""
+    return {
+        "id": window.id,
+        "name": window.name,
+        "state": "active" if window.holds(now) else "planned" if window.begins_at > now else "over",
+        "begins": stamp(window.begins_at),
+        "ends": stamp(window.ends_at),
+        "matches": dict(window.matches),
+        "skip": [str(one) for one in window.skip],
+        "by": window.by,
+    }
+
+
+def mark_record(mark: Mark) -> Record:
+    """Something that happened."""
+    return {"kind": str(mark.kind), "entity": entity_record(mark.entity), "at": stamp(mark.at), "text": mark.detail}
 
 
 def incident_record(incident: Incident, alerts: Mapping[AlertKey, Alert]) -> Record:

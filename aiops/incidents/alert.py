@@ -25,6 +25,7 @@ class ReasonKind(StrEnum):
     CLEAR_SEEN = "clear_seen"
     BREACH_AGAIN = "breach_again"
     ENOUGH_CLEARS = "enough_clears"
+    TOLD_NOW = "told_now"
     SERIES_GONE = "series_gone"
     RETENTION_OVER = "retention_over"
     TOLD = "told"
@@ -69,6 +70,10 @@ class Alert:
         While active: how long it has been within bounds. While pending again: how long ago it was resolved.
     refired
         How often it fired again after it was resolved, since it was last forgotten.
+    muted
+        Why it is not told yet although it fires; ``""`` when it is told.
+    after
+        What had changed shortly before it fired, in words.
     peak_score
         Highest score of this occurrence, as it would be without widened thresholds.
     """
@@ -87,6 +92,8 @@ class Alert:
     firing_seconds: float = 0.0
     calm_seconds: float = 0.0
     refired: int = 0
+    muted: str = ""
+    after: str = ""
 
     @property
     def severity(self) -> Severity:
@@ -97,6 +104,11 @@ class Alert:
     def active(self) -> bool:
         """Firing, also while it is being resolved."""
         return self.state in (AlertState.FIRING, AlertState.RESOLVING)
+
+    @property
+    def told(self) -> bool:
+        """People hear of it: it is active, and nothing holds it back."""
+        return self.active and not self.muted
 
     def moved(self, **changes: object) -> "Alert":
         """Copy with some fields replaced."""

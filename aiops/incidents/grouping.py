@@ -96,9 +96,9 @@ class Grouping:
             kept.quiet_seconds += seconds
 
     def _homeless(self, alerts: Mapping[AlertKey, Alert]) -> list[Alert]:
-        """Active alerts that no open incident has, oldest first."""
+        """Alerts that people hear of and no open incident has, oldest first."""
         housed = {key for kept in self._kept.values() if kept.incident.open for key in kept.members}
-        homeless = [alert for key, alert in alerts.items() if alert.active and key not in housed]
+        homeless = [alert for key, alert in alerts.items() if alert.told and key not in housed]
         return sorted(homeless, key=lambda alert: (alert.started_at, order(alert.key)))
 
     def _house(self, now: float, homeless: Sequence[Alert]) -> dict[str, None]:

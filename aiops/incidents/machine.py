@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from aiops.detect.base import AlertKey, Severity, Timing, Verdict, Verdicts
 from aiops.incidents.alert import Alert, AlertState, Incident, Reason, ReasonKind, Transition
+from aiops.incidents.policy import Calendar
 from aiops.incidents.settings import IncidentSettings
 
 _HISTORY_POINTS = 64
@@ -85,7 +86,7 @@ class Machine:
                 if alert is not None and alert.incident != incident.id:
                     self._alerts[key] = replace(alert, incident=incident.id)
 
-    def step(self, now: float, verdicts: Verdicts) -> list[Transition]:
+    def step(self, now: float, verdicts: Verdicts, calendar: Calendar | None = None) -> list[Transition]:
         """Take in the judgements of one tick.
 
         Parameters
@@ -94,6 +95,8 @@ class Machine:
             UTC seconds, for stamps and for the two waits.
         verdicts
             An alert in both ``breaches`` and ``unknown`` is a breach.
+        calendar
+            What is planned now; turned to this tick already.
 
         Returns
         -------
@@ -104,6 +107,9 @@ class Machine:
         transitions = []
         for key, alert in {**dict.fromkeys(verdicts.breaches), **self._alerts}.items():
             moved, reason = self._moved(key, alert, verdicts, now, waited)
+            if calendar is not None and moved.active:
+                began = alert is None or not alert.active
+                moved, reason = _planned(moved, reason, calendar, began=began)
             if moved.state is AlertState.INACTIVE:
                 self._alerts.pop(key, None)
             else:
@@ -242,6 +248,22 @@ class Machine:
         breaches = (alert.history & _newest(timing.window_points)).bit_count()
         # Before its first breach a series was fine, so the window is always full.
         return breaches, _count(breaches, timing.window_points, "out of bounds", timing.breach_points)
+
+
+def _planned(alert: Alert, reason: Reason | None, calendar: Calendar, *, began: bool) -> tuple[Alert, Reason | None]:
+    """Hold an alert back that begins in a window, and let it go when that is over."""
+    if began:
+        muted, after = calendar.muted(alert.key, alert.severity), calendar.after(alert.key.series.entity)
+        added = (after, f"not told yet ({muted})" if muted else "")
+        if reason is not None:
+            reason = Reason(reason.kind, "; ".join(filter(None, (reason.text, *added))))
+        return replace(alert, muted=muted, after=after), reason
+    if not alert.muted:
+        return alert, reason
+    muted = calendar.muted(alert.key, alert.severity)
+    if not muted and reason is None:
+        reason = Reason(ReasonKind.TOLD_NOW, f"still there after {alert.muted}")
+    return replace(alert, muted=muted), reason
 
 
 def order(key: AlertKey) -> tuple[str, str]:

@@ -81,6 +81,8 @@ class Dispatcher:
             Those that changed in this tick.
         """
         for key, alert in alerts.items():
+            if alert.muted:
+                continue  # held back; if it still stands when that is over, it is told then
             told = self._told.get(key)
             if alert.state is AlertState.PENDING:
                 # Its earlier life, if any, is over, and is told until the machine forgets it.

@@ -46,6 +46,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE told (
             incident TEXT, author TEXT, at REAL, record TEXT NOT NULL, PRIMARY KEY (incident, author))""",
     ),
+    ("CREATE TABLE windows (id TEXT PRIMARY KEY, begins_at REAL, ends_at REAL, record TEXT NOT NULL)",),
 )
 """Statements that lead from version n to n + 1; released ones never change. ``record`` is the truth, the other columns
 are there to search by."""
@@ -60,7 +61,7 @@ _OLDEST_TENTH = (
         LIMIT (SELECT 1 + count(*) / 10 FROM incidents))""",
     "DELETE FROM told WHERE incident NOT IN (SELECT id FROM incidents)",
 )
-_TABLES = ("meta", "alerts", "transitions", "incidents", "marks", "opinions", "told")
+_TABLES = ("meta", "alerts", "transitions", "incidents", "marks", "opinions", "told", "windows")
 _COMPANIONS = ("-wal", "-shm")
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR}
 _TROUBLE = {
@@ -152,6 +153,7 @@ class Archive:
                 ("DELETE FROM transitions WHERE at < ?", (before,)),
                 ("DELETE FROM marks WHERE at < ?", (before,)),
                 ("DELETE FROM opinions WHERE at < ?", (before,)),
+                ("DELETE FROM windows WHERE ends_at < ?", (before,)),
                 ("DELETE FROM incidents WHERE ended_at > 0 AND ended_at < ?", (before,)),
                 ("DELETE FROM told WHERE incident NOT IN (SELECT id FROM incidents)", ()),
             )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from aiops.detect.base import AlertKey
 from aiops.incidents.alert import Alert, AlertState, Incident, Transition
 from aiops.incidents.feedback import Opinion
+from aiops.incidents.policy import Window
 from aiops.signals.types import Mark
 from aiops.store.codec import Codec
 
@@ -18,6 +19,7 @@ TRANSITIONS = Codec(Transition)
 INCIDENTS = Codec(Incident)
 MARKS = Codec(Mark)
 OPINIONS = Codec(Opinion)
+WINDOWS = Codec(Window)
 
 Statement = tuple[str, tuple[str | float, ...]]
 """SQL and its parameters."""
@@ -49,9 +51,10 @@ class Batch:
     alerts: tuple[Alert, ...] | None = None
     opinions: tuple[Opinion, ...] = ()
     told: tuple[Told, ...] = ()
+    windows: tuple[Window, ...] = ()
 
     def __len__(self) -> int:
-        each = (self.transitions, self.incidents, self.marks, self.alerts or (), self.opinions, self.told)
+        each = (self.transitions, self.incidents, self.marks, self.alerts or (), self.opinions, self.told, self.windows)
         return sum(map(len, each))
 
     def statements(self) -> list[Statement]:
@@ -77,6 +80,7 @@ class Batch:
         for told in self.told:
             row = (told.incident, told.author, told.at, told.record)
             yield "INSERT OR REPLACE INTO told VALUES (?, ?, ?, ?)", row
+        yield from map(_put_window, self.windows)
 
 
 def _put_alert(alert: Alert) -> Statement:
@@ -142,4 +146,13 @@ def _put_opinion(opinion: Opinion) -> Statement:
         opinion.incident,
         opinion.undone_at,
         OPINIONS.dump(opinion),
+    )
+
+
+def _put_window(window: Window) -> Statement:
+    return "INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?)", (
+        window.id,
+        window.begins_at,
+        window.ends_at,
+        WINDOWS.dump(window),
     )

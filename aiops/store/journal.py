@@ -17,6 +17,7 @@ from pathlib import Path
 
 from aiops.incidents.alert import Alert, Incident, Transition
 from aiops.incidents.feedback import Opinion
+from aiops.incidents.policy import Window
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.retry import backoff_seconds
 from aiops.signals.types import Mark
@@ -117,6 +118,7 @@ class Journal:
         alerts: Iterable[Alert] | None = None,
         opinions: Iterable[Opinion] = (),
         told: Iterable[Told] = (),
+        windows: Iterable[Window] = (),
     ) -> None:
         """Queue records that belong together; never blocks, never raises for the disk's sake.
 
@@ -124,7 +126,7 @@ class Journal:
         ----------
         transitions
             Appended; the alert of each becomes the current one of its key, or leaves if it is inactive.
-        incidents, opinions
+        incidents, opinions, windows
             Replace earlier versions of themselves.
         alerts
             The complete set of alerts that are not inactive, or None to leave it as it is.
@@ -132,7 +134,9 @@ class Journal:
             Replace what the same author told of the same incident.
         """
         standing = None if alerts is None else tuple(alerts)
-        batch = Batch(tuple(transitions), tuple(incidents), tuple(marks), standing, tuple(opinions), tuple(told))
+        batch = Batch(
+            tuple(transitions), tuple(incidents), tuple(marks), standing, tuple(opinions), tuple(told), tuple(windows)
+        )
         if not batch and batch.alerts is None:
             return
         with self._changed:

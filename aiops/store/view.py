@@ -12,8 +12,9 @@ from pathlib import Path
 
 from aiops.incidents.alert import Alert, Incident, Transition
 from aiops.incidents.feedback import Opinion
+from aiops.incidents.policy import Window
 from aiops.signals.types import Mark
-from aiops.store.batch import ALERTS, INCIDENTS, MARKS, OPINIONS, TRANSITIONS
+from aiops.store.batch import ALERTS, INCIDENTS, MARKS, OPINIONS, TRANSITIONS, WINDOWS
 from aiops.store.codec import Codec, Record
 
 _LOG = logging.getLogger(__name__)
@@ -59,6 +60,10 @@ class ArchiveView:
     def recent_marks(self, limit: int, since: float = 0.0) -> list[Mark]:
         """Newest marks that are not older than ``since`` (UTC seconds), newest first."""
         return self._records(MARKS, "SELECT record FROM marks WHERE at >= ? ORDER BY seq DESC LIMIT ?", since, limit)
+
+    def load_windows(self, *, since: float) -> list[Window]:
+        """Maintenance windows of one time that end after ``since`` (UTC seconds)."""
+        return self._records(WINDOWS, "SELECT record FROM windows WHERE ends_at > ? ORDER BY begins_at, id", since)
 
     def load_told(self, author: str) -> list[str]:
         """Records of one author about incidents, oldest first, as the author wrote them."""

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
-from aiops.web import api, feedback, files, inbound
+from aiops.web import api, feedback, files, inbound, maintenance
 from aiops.web.access import Access, is_loopback
 from aiops.web.events import Events
 from aiops.web.metrics import MetricsPage
@@ -148,6 +148,7 @@ def build(
             *api.routes(),
             *feedback.routes(),
             *inbound.routes(),
+            *maintenance.routes(),
         ]
     )
 

@@ -154,6 +154,22 @@ class Source(Protocol):
         """Use a signed link up; raise :class:`Refused`."""
         ...
 
+    def maintenance(self) -> Sequence[Record]:
+        """Maintenance windows that are on or will come."""
+        ...
+
+    def begin_maintenance(self, body: Record, by: str) -> Record:
+        """Plan a window of one time; raises :class:`Refused`."""
+        ...
+
+    def end_maintenance(self, name: str) -> Record:
+        """End a window of one time; raises :class:`Refused`."""
+        ...
+
+    def mark(self, body: Record) -> Sequence[Record]:
+        """Note a deploy of what matches; raises :class:`Refused`."""
+        ...
+
     def status(self) -> Record:
         """Version, configuration, load and limits of the daemon."""
         ...

@@ -47,6 +47,28 @@ async def test_a_firing_alert_is_told_at_once_and_again_every_minute(
     await dispatcher.stop()
 
 
+async def test_what_is_held_back_is_told_when_it_is_let_go(
+    make_alert: MakeAlert, fake_notifier: Any, virtual_clock: Clock
+) -> None:
+    notifier = fake_notifier()
+    dispatcher = Dispatcher(NotifySettings(), alertmanagers=[notifier], clock=virtual_clock)
+    dispatcher.start()
+    alert = make_alert()
+    for muted in ("maintenance: upgrade", ""):
+        dispatcher.submit({alert.key: replace(alert, muted=muted)})
+        await asyncio.sleep(300)
+        assert bool(notifier.delivered) is not bool(muted)
+    notifier.delivered.clear()
+    other = replace(make_alert(state=AlertState.RESOLVED, ended_at=START + 10), muted="maintenance: upgrade")
+    quiet = Dispatcher(NotifySettings(), alertmanagers=[notifier], clock=virtual_clock)
+    quiet.start()
+    quiet.submit({other.key: other})
+    await settle()
+    await quiet.stop()
+    assert not [at for at, item in told(notifier) if item == "resolved"], "nobody heard of its start"
+    await dispatcher.stop()
+
+
 async def test_resolved_is_told_at_once_and_until_the_machine_forgets(
     make_alert: MakeAlert, fake_notifier: Any, virtual_clock: Clock
 ) -> None:

@@ -53,6 +53,8 @@ def alerts(args: Namespace) -> int:
         Column("LABELS"),  # what to look at; the name of the alert says what is wrong
         Column("SUMMARY", wide=True),
         Column("VALUE", wide=True),
+        Column("MUTED BY", wide=True),
+        Column("AFTER", wide=True),
     ]
     rows = []
     for alert in data:
@@ -60,7 +62,13 @@ def alerts(args: Namespace) -> int:
         name, severity = str(labels.pop("alertname", "")), str(labels.pop("severity", ""))
         summary = _text(_mapping(alert.get("annotations")), "summary")
         since = ago(alert.get("activeAt"))
-        rows.append([_text(alert, "state"), name, severity, since, _pairs(labels), summary, _text(alert, "value")])
+        silences = alert.get("silencedBy")
+        comments = [_text(_mapping(one), "comment") for one in (silences if isinstance(silences, list) else ())]
+        muted = _text(alert, "mutedBy") or "; ".join(comments)
+        rows.append(
+            [_told(alert), name, severity, since, _pairs(labels), summary, _text(alert, "value"), muted,
+             _text(alert, "after")]
+        )  # fmt: skip
     show(data, columns, rows, output=args.output, headers=args.headers)
     return Exit.OK
 
@@ -213,6 +221,12 @@ def _mapping(value: object) -> Record:
 def _text(record: Record, name: str) -> str:
     value = record.get(name)
     return "" if value is None else str(value)
+
+
+def _told(alert: Record) -> str:
+    """State, and whether anybody hears of it."""
+    held = "muted" if alert.get("mutedBy") else "silenced" if alert.get("silencedBy") else ""
+    return f"{_text(alert, 'state')}, {held}" if held else _text(alert, "state")
 
 
 def _number(value: object, form: str) -> str:

@@ -1,0 +1,169 @@
+"""What is planned, from the door to the pipeline and over a restart."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from aiohttp import ClientSession
+
+from aiops.app.assembly import build_pipeline
+from aiops.app.cli import main
+from aiops.app.config import Config
+from aiops.app.daemon import Daemon
+from aiops.app.pipeline import Pipeline
+from aiops.app.upkeep import MOST_WINDOWS, Upkeep
+from aiops.collect.nvml_watch import Enabled, NvmlSettings
+from aiops.kit.clock import Clock
+from aiops.signals.types import Columns, Entity, EntityKind, MarkKind, Reading, SeriesKey, SourceStatus
+from aiops.store.journal import Journal
+from aiops.store.settings import StoreSettings
+from aiops.store.view import ArchiveView
+from aiops.web.settings import WebSettings
+from aiops.web.source import Refused
+
+NOW = 1_700_000_000.0
+CHAT = Entity.of(EntityKind.REPLICA, job="vllm", instance="a:1", pool="chat", model_name="m")
+POOL = Entity.of(EntityKind.POOL, pool="chat", model_name="m")
+TARGET = Entity.of(EntityKind.TARGET, job="vllm", instance="a:1")
+NODE = Entity.of(EntityKind.NODE, node="n1")
+COLUMNS = Columns(tuple(SeriesKey(entity, name) for entity, name in ((CHAT, "running"), (NODE, "load1"))))
+
+
+class Desk:
+    """An upkeep with its archive, and a clock that the test sets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = NOW
+        self.clock = Clock(now=lambda: self.now)
+        self.pipeline: Pipeline = build_pipeline(Config())
+        self.journal = Journal(folder / "a.sqlite", retention_seconds=1e9, max_bytes=10**9, clock=self.clock)
+        self.upkeep = Upkeep(self.pipeline, self.journal, ArchiveView(folder / "a.sqlite"), self.clock)
+        self.journal.start()
+        self.upkeep.restore()
+        self.tick()
+
+    def tick(self) -> None:
+        reading = Reading("s", self.now, COLUMNS, np.array([1.0, 1.0]))
+        source = SourceStatus("s", "scrape", TARGET, 5.0, self.now, self.now, self.now)
+        self.pipeline.tick(self.now, [reading], [source], elapsed_seconds=5.0, marks=self.upkeep.take())
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Any:
+    desk = Desk(tmp_path)
+    yield desk
+    desk.journal.close()
+
+
+def test_a_window_is_planned_listed_kept_and_ended(desk: Desk, tmp_path: Path) -> None:
+    record = desk.upkeep.begin({"name": "racks", "lasts": "2h", "matches": {"pool": "chat"}}, "ann")
+    assert record | {"id": ""} == {
+        "id": "", "name": "racks", "state": "active", "begins": "2023-11-14T22:13:20.000Z",
+        "ends": "2023-11-15T00:13:20.000Z", "matches": {"pool": "chat"}, "skip": ["alert", "learning"], "by": "ann",
+    }  # fmt: skip
+    later = desk.upkeep.begin({"name": "next", "lasts": 60, "begins": "2023-11-15T22:00:00Z", "skip": ["learning"]}, "")
+    assert later["state"] == "planned"
+    assert [one["name"] for one in desk.upkeep.records()] == ["racks", "next"]
+    desk.tick()
+    assert desk.pipeline.calendar.frozen == {CHAT, POOL}
+    desk.journal.close()
+    after = Desk(tmp_path)
+    assert after.upkeep.records() == [record, later]
+    assert after.upkeep.end(str(record["id"]))["state"] == "over"
+    assert after.upkeep.end(str(later["id"]))["state"] == "over"
+    assert after.upkeep.records() == []
+    after.journal.close()
+    assert Desk(tmp_path).upkeep.records() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"lasts": 60}, "name: Field required"),
+        ({"name": "x", "lasts": "soon"}, "lasts: .*'soon' is not a duration"),
+        ({"name": "x", "lasts": 0}, "lasts: .*greater than 0"),
+        ({"name": "x", "lasts": 60, "begins": "2030-01-01T00:00:00"}, "begins: expected a time with its zone"),
+        ({"name": "x", "lasts": 60, "begins": "2020-01-01T00:00:00Z"}, "over already"),
+        ({"name": "x", "lasts": 60, "matches": {"pool": ""}}, "matches: .*expected a value"),
+        ({"name": "x", "lasts": 60, "skip": ["sleep"]}, "skip.0: .*'alert' or 'learning'"),
+        ({"name": "x", "lasts": 60, "who": "me"}, "who: Extra inputs"),
+    ],
+)
+def test_a_bad_plan_says_what_is_wrong(desk: Desk, body: dict[str, object], reason: str) -> None:
+    with pytest.raises(Refused, match=reason) as refused:
+        desk.upkeep.begin(body, "")
+    assert refused.value.status == 400
+    assert desk.upkeep.records() == []
+
+
+def test_the_number_of_windows_is_bounded_and_an_unknown_one_is_not_found(desk: Desk) -> None:
+    for _ in range(MOST_WINDOWS):
+        desk.upkeep.begin({"name": "x", "lasts": 60}, "")
+    with pytest.raises(Refused, match="end some first") as refused:
+        desk.upkeep.begin({"name": "x", "lasts": 60}, "")
+    assert refused.value.status == 503
+    with pytest.raises(Refused, match="there is no window 'zz'"):
+        desk.upkeep.end("zz")
+
+
+def test_a_deploy_marks_the_widest_that_matches(desk: Desk) -> None:
+    desk.tick()  # now there is a pool
+    for matches, kinds in (
+        ({"pool": "chat"}, {"pool"}),
+        ({"instance": "a:*"}, {"replica"}),
+        ({"node": "n1"}, {"node"}),
+    ):
+        records = desk.upkeep.mark({"text": "1.4 became 1.5", "matches": matches})
+        assert {record["entity"]["kind"] for record in records} == kinds  # type: ignore[index]
+    with pytest.raises(Refused, match="nothing that is watched matches pool=nope"):
+        desk.upkeep.mark({"text": "x", "matches": {"pool": "nope"}})
+    with pytest.raises(Refused, match="text: "):
+        desk.upkeep.mark({"text": ""})
+    marks = desk.upkeep.take()
+    assert {mark.kind for mark in marks} == {MarkKind.DEPLOY}
+    assert desk.upkeep.take() == ()
+
+
+@pytest_asyncio.fixture
+async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
+    config = Config(
+        interval=0.2,
+        nvml=NvmlSettings(enabled=Enabled.OFF),
+        store=StoreSettings(directory=tmp_path),
+        web=WebSettings(listen_address="127.0.0.1:0"),
+    )
+    daemon = Daemon(config)
+    task = asyncio.create_task(daemon.run())
+    while not daemon.last_tick_at:
+        assert not task.done()
+        await asyncio.sleep(0.02)
+    yield daemon
+    daemon.stop()
+    await task
+
+
+async def test_over_http_and_by_command(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    async def aiops(*arguments: str) -> tuple[int, str]:
+        code = await asyncio.to_thread(main, [*arguments, f"--url={daemon.server.base_url}"])
+        return code, capsys.readouterr().out
+
+    code, out = await aiops("maintenance", "begin", "racks", "--for=2h", "--match=pool=chat", "--skip=alert")
+    assert code == 0
+    assert [word for word in ("racks", "active", "pool=chat", "alert") if word not in out] == []
+    async with ClientSession(daemon.server.base_url) as session:
+        async with session.get("/api/v1/maintenance") as answer:
+            (window,) = (await answer.json())["data"]["windows"]
+        assert (window["by"], window["skip"]) == ("local", ["alert"])
+        async with session.post("/api/v1/maintenance", json={"name": "x"}) as answer:
+            assert (answer.status, (await answer.json())["error"]) == (400, "lasts: Field required")
+        async with session.post("/api/v1/marks", json={"text": "x"}) as answer:
+            assert answer.status == 404
+    assert (await aiops("maintenance", "end", window["id"]))[0] == 0
+    code, out = await aiops("maintenance", "list", "--no-headers")
+    assert (code, out.strip()) == (0, "")
+    assert (await aiops("mark", "1.5", "--match=pool"))[0] == 1
+    assert (await aiops("mark", "1.5", "--match=pool=nope"))[0] == 1
