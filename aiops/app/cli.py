@@ -55,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     _score_commands(commands)
     _backtest_commands(commands)
     _rca_commands(commands)
+    _report_commands(commands)
     _dashboard_commands(commands)
     _own_commands(commands)
     return parser
@@ -273,6 +274,18 @@ def _rca_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
         help="hold the answers against truth.json, beside chance and two simple rankers")  # fmt: skip
     add("-o", "--output", choices=("table", "json", "jsonl"), default="table", help="form of the data")
     add("--no-headers", dest="headers", action="store_false", help="print tables without column names")
+
+
+def _report_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    report = _command(
+        commands, "report", "report:report", "Write the weekly review: incidents, causes, false alarms, changes."
+    )
+    add = report.add_argument
+    add("--since", type=_duration, default=7 * 86_400.0, metavar="DURATION", help="how far back (default 7d)")
+    add("-o", "--output", choices=("html", "md"), default="html", help="form (default html: one file, prints to PDF)")
+    add("--out", type=Path, default=None, metavar="FILE", help="where to; default: standard output")
+    add("--config.file", "--config", dest="config_file", type=Path, metavar="FILE", help="configuration of the daemon")
+    add("--storage.path", dest="storage_path", metavar="FOLDER", help="store.directory: where its archive is")
 
 
 def _dashboard_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
