@@ -32,6 +32,7 @@ from aiops.detect.base import (
 )
 from aiops.detect.columns import ColumnState
 from aiops.detect.condition import Operand
+from aiops.detect.drift import Drift
 from aiops.detect.fitting import Fitted
 from aiops.detect.iforest import IForest
 from aiops.detect.leniency import Leniency
@@ -55,10 +56,16 @@ DETECTORS: Mapping[str, Builder] = {
     "iforest": IForest,
     "peers": Peers,
     "residual": Residual,
+    "drift": Drift,
 }
 """Every statistical detector. The name prefixes its arrays in snapshots."""
 ADVISORS = frozenset({"iforest"})
 """Detectors whose scores are votes and rank entities, but put no series out of bounds."""
+SLOW = frozenset({"drift"})
+"""Detectors of what takes days. Blocks of minutes cannot calibrate them, and what they tell is no new level: it is not
+accepted by staying."""
+MOST_PATIENCE = 4.0
+"""A level that does not come to rest is accepted after this many times ``relearn_after``."""
 LEAVE = 0.8
 """A score from here to 1 keeps an alert that is active: what swings around the edge must not come and go."""
 NO_GUIDANCE = Guidance()
@@ -133,7 +140,7 @@ class Bank:
         self._detectors: tuple[Detector, ...] = ()
         if settings.enabled:
             self._detectors = tuple(build(settings, self._policy) for build in {**plugins, **DETECTORS}.values())
-        self._judges = [one for one in self._detectors if one.name not in ADVISORS]
+        self._judges = [one for one in self._detectors if one.name not in ADVISORS | SLOW]
         self._tails = Tails(len(self._judges), self._default_timing, settings.budget)
         self._state = ColumnState(outside=0.0)
         self._settling = Settling(settings.minimum_samples)
@@ -172,7 +179,8 @@ class Bank:
         raw = [said[one.name] for one in self._judges]
         judged = self._tails.judge(window, columns, raw)
         said.update((one.name, scores) for one, scores in zip(self._judges, judged, strict=True))
-        ensemble = combine(judged, len(window.keys))
+        quick = combine(judged, len(window.keys))
+        ensemble = combine([quick, *(scores for name, scores in said.items() if name in SLOW)], len(window.keys))
         ensemble = self._leniency.applied(ensemble, window, columns.watch, guidance.wider)
         ensemble = replace(ensemble, score=np.where(settling, np.float32(np.nan), ensemble.score))
         votes = {name: scores.score for name, scores in said.items()}
@@ -185,7 +193,7 @@ class Bank:
         frozen = self._frozen(columns, {*breaches, *watched}, guidance) | settling
         if raw:
             self._tails.learn(window, raw, ~frozen, ensemble.score >= 1)
-        self._learn(window, ensemble.score, frozen)
+        self._learn(window, ensemble, quick.score, frozen)
         unknown = frozenset(key for key in watched if key not in breaches and not self._known(key, columns))
         held = frozenset(key for key in watched if key not in breaches and self._between(key, columns))
         return Verdicts(breaches, unknown, held - unknown)
@@ -294,23 +302,26 @@ class Bank:
             frozen[columns_of(entity, columns.of_entity)] = True
         return frozen
 
-    def _learn(self, window: Window, score: NDArray[np.float32], frozen: NDArray[np.bool_]) -> None:
-        outside = score >= 1
-        outside &= ~frozen
+    def _learn(self, window: Window, ensemble: Scores, quick: NDArray[np.float32], frozen: NDArray[np.bool_]) -> None:
+        """``quick`` are the scores without those of what takes days: a leak is followed, and told."""
+        outside = (ensemble.score >= 1) & (quick >= 1) & ~frozen
         quiet = ~(frozen | outside)
         for detector in self._detectors:
             detector.learn(window, quiet)
         # Of the window only what was seen since the change.
         since = replace(window, values=window.values[-self._settings.minimum_samples :])
         self._relearn(since, self._settling.learn(window))
-        self._accept(window, outside, (score < 1) & ~frozen)
+        self._accept(window, ensemble, outside, np.isfinite(ensemble.score) & quiet)
 
-    def _accept(self, window: Window, outside: NDArray[np.bool_], inside: NDArray[np.bool_]) -> None:
-        """Count points out of bounds up and points within bounds down; relearn what stays out for long."""
+    def _accept(self, window: Window, ensemble: Scores, outside: NDArray[np.bool_], inside: NDArray[np.bool_]) -> None:
+        """Count points out of bounds up and points within bounds down; relearn what came to rest elsewhere."""
         points = self._state["outside"]
         moving = np.flatnonzero(outside | (points > 0))  # few
         points[moving] = np.maximum(points[moving] + outside[moving] - inside[moving], 0)
-        shifted = points * np.float32(window.step_seconds) >= self._settings.relearn_after
+        patience = self._settings.relearn_after / window.step_seconds
+        shifted = outside & (points >= patience)
+        waiting = np.flatnonzero(shifted & (points < MOST_PATIENCE * patience))
+        shifted[waiting] = at_rest(window.values[-round(patience) :, waiting], _half(ensemble)[waiting])
         self._relearn(window, shifted)
 
     def _relearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
@@ -363,6 +374,25 @@ def combine(each: Sequence[Scores], capacity: int) -> Scores:
             np.where(louder, other.upper, best.upper),
         )
     return best
+
+
+def at_rest(rows: NDArray[np.float32], half: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether each column of ``rows`` is a level: its later half lies within ``half`` of the earlier one."""
+    middles = []
+    for part in np.array_split(rows, 2):
+        known = np.isfinite(part)
+        ordered = np.sort(np.where(known, part, np.inf), axis=0)
+        place = np.maximum(known.sum(axis=0) - 1, 0) // 2
+        middles.append(np.take_along_axis(ordered, place[np.newaxis], axis=0)[0])
+    with np.errstate(invalid="ignore"):  # of a half without a value nothing is known
+        moves: NDArray[np.bool_] = np.abs(middles[1] - middles[0]) > half
+        return ~moves
+
+
+def _half(scores: Scores) -> NDArray[np.float32]:
+    """Half width of the bands, on a side that has one; NaN where there is none."""
+    up, down = scores.upper - scores.expected, scores.expected - scores.lower
+    return np.where(np.isfinite(up), up, down)
 
 
 def _reason(key: SeriesKey, value: float, band: tuple[float, float, float], score: float) -> str:

@@ -1,13 +1,14 @@
 """The bank: order, freezing, acceptance of a new level, overrides, snapshots."""
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aiops.detect.bank import DETECTORS, Bank, combine
+from aiops.detect.bank import DETECTORS, Bank, at_rest, combine
 from aiops.detect.base import AlertKey, Scores, Severity, Timing, Verdicts
 from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey, SourceStatus
 
@@ -140,6 +141,39 @@ def test_a_level_that_stays_is_accepted_after_half_an_hour(player: Player) -> No
     outside = [LONG_QUEUE in player.step(500, 0.03, 8).breaches for _ in range(420)]
     assert outside == [True] * 360 + [False] * 60
     assert level(player.bank)[0] == pytest.approx(500)
+
+
+def test_a_level_that_still_moves_is_accepted_only_after_four_times_as_long(
+    make_bank: Callable, make_window: Callable, rng: Any
+) -> None:
+    player = Player(make_bank(relearn_after="5m"), make_window)
+    player.calm(100, rng)
+    outside = [LONG_QUEUE in player.step(500 + 5 * tick, 0.03, 8).breaches for tick in range(241)]
+    assert outside == [True] * 240 + [False]
+
+
+def test_it_comes_to_rest() -> None:
+    rows = np.array([[0, 0, NAN, 0], [0, 0, NAN, 0], [0, 3, 5, NAN], [1, 3, 5, NAN]], np.float32)
+    half = np.full(4, 2, np.float32)
+    assert at_rest(rows, half)[:2].tolist() == [True, False]
+
+
+def test_what_drifts_slowly_is_not_accepted_by_staying(make_bank: Callable, make_window: Callable) -> None:
+    used = SeriesKey(Entity.of(EntityKind.GPU, gpu="g", node="n"), "gpu_mem_used")
+    bank, step = make_bank(minimum_samples=8), 600.0
+    outside = []
+    for tick in range(5 * 144):
+        value = 40e9 + 5e9 * tick / 144 + 1e7 * (-1) ** tick
+        rows = np.full((4, 1), value, np.float32)
+        window = replace(make_window(rows, (used,), now=tick * step), step_seconds=step)
+        verdicts = bank.step(window, window.now, (), (), ())
+        outside.append(bool(verdicts.breaches))
+    first = outside.index(True)
+    assert 144 < first < 2 * 144
+    assert all(outside[first:]), "a leak goes on; half an hour of it is no new level"
+    (verdict,) = verdicts.breaches.values()
+    assert "more than a day before, steadily" in verdict.reason
+    assert verdict.votes["drift"] >= 1 > verdict.votes["zscore"]
 
 
 def test_it_is_not_accepted_during_a_critical_alert(player: Player) -> None:
