@@ -173,6 +173,12 @@ def judge(many: Sequence[Series], scores: Sequence[np.ndarray], *, shipped: bool
     at_budget = alerts(many, scores, thresholds[low])
     if at_budget["false_per_week"] > 1:  # even the largest score occurs too often
         at_budget = alerts(many, scores, np.inf)
+    low, high = 0, low  # the highest threshold with that recall has the fewest false alerts
+    while low < high:
+        middle = (low + high) // 2
+        enough = alerts(many, scores, thresholds[middle])["recall"] >= at_budget["recall"]
+        low, high = (low, middle) if enough else (middle + 1, high)
+    at_budget = min(at_budget, alerts(many, scores, thresholds[low]), key=lambda one: one["false_per_week"])
     areas = [
         vus_pr(score[series.start :], series.label[series.start :])
         for series, score in zip(many, scores, strict=True)
@@ -198,10 +204,14 @@ def rolling_z(series: Series, window: int = 200) -> np.ndarray:
 
     values = series.values - series.values[:1]
     mean = before(values)
-    deviation = np.sqrt(np.maximum(before(values**2) - mean**2, 0)) + 1e-9 * (np.abs(series.values[:1]) + 1e-9)
-    score = np.abs(values - mean) / deviation
+    deviation = np.sqrt(np.maximum(before(values**2) - mean**2, 0))
+    # Never less than a hundredth of that of the whole past: a constant hour is no reason to alarm at the first change.
+    count = np.arange(len(values))[:, None]
+    past = (np.cumsum(values**2, axis=0) - np.cumsum(values, axis=0) ** 2 / (count + 1)) / (count + 1)
+    floor = 0.01 * np.sqrt(np.maximum(np.concatenate([past[:1], past[:-1]]), 0)) + 1e-9
+    score = np.abs(values - mean) / np.maximum(deviation, floor)
     score[:30] = 0
-    return np.minimum(score, 1e3).max(axis=1)
+    return score.max(axis=1)
 
 
 def isolation_forest(series: Series, refit: int = 1000, memory: int = 4000) -> np.ndarray:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from aiops.detect import ensemble
 from aiops.detect.ensemble import VOTES, WARM_UP_ROWS, Ensemble
 
 
@@ -91,3 +92,25 @@ def test_units_do_not_matter(factor: float) -> None:
 
 def test_no_rows_give_no_scores() -> None:
     assert len(Ensemble(3, 60.0).push(np.empty((0, 3))).score) == 0
+
+
+def test_what_comes_again_soon_counts_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = wave(3000)
+    rows[[2500, 2530, 2700]] += 30
+    halved = Ensemble(1, 300.0).push(rows).score
+    monkeypatch.setattr(ensemble, "REPEATED", 1.0)
+    plain = Ensemble(1, 300.0).push(rows).score
+    assert plain[2530] >= 1
+    assert halved[2530] == pytest.approx(0.75 + (plain[2530] - 0.75) / 2)
+    np.testing.assert_array_equal(halved[:2501], plain[:2501])
+    assert halved[2500] == plain[2500] >= 1
+
+
+def test_several_channels_together_count_for_more_than_one_far_out() -> None:
+    rows = wave(3000, 8)
+    together, alone = rows.copy(), rows.copy()
+    together[2500, :3] += 12
+    alone[2500, 0] += 36
+    scored = [Ensemble(8, 300.0).push(each) for each in (together, alone)]
+    assert scored[0].votes["forecast"][2500] > scored[1].votes["forecast"][2500]
+    assert scored[1].score[2500] >= 1
