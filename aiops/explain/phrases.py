@@ -75,3 +75,40 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "confidence_none": "置信度：无；排序方法：{ranker}。",
     },
 }
+
+ANSWERS: Final[Mapping[Language, Mapping[str, str]]] = {
+    Language.EN: {
+        "measured": "{signal} of {entity}: {value} at its worst (at {at}), {mean} on average; "
+        "{before} in the hour before [{id}].",
+        "not_measured": "No value of {signals} is known from that time.",
+        "incident": "Incident {incident} ({severity}, {state}): “{title}”, began at {start} [{id}].",
+        "open": "open",
+        "ended": "ended at {end}",
+        "no_incident": "No incident is known from that time.",
+        "alert": "{rule} ({severity}) fires since {start}: {reason} [{id}].",
+        "no_alert": "No alert fires.",
+        "replicas": "Pool {pool} should have {desired} replicas and has {current}: {reason} [{id}].",
+        "no_advice": "There is no advice on pool {pool}: {reason} [{id}].",
+        "no_pool": "No pool is known.",
+        "page": "{title} ({kind} {place}): {excerpt} [{id}].",
+        "no_page": "Nothing is written about it.",
+        "more": "{count} more are not shown.",
+    },
+    Language.ZH: {
+        "measured": "{entity} 的{signal}：最差 {value}（{at}），平均 {mean}；此前一小时为 {before} [{id}]。",
+        "not_measured": "没有当时{signals}的数值。",
+        "incident": "事件 {incident}（{severity}，{state}）：“{title}”，始于 {start} [{id}]。",
+        "open": "未结束",
+        "ended": "结束于 {end}",
+        "no_incident": "没有当时的事件。",
+        "alert": "{rule}（{severity}）自 {start} 起触发：{reason} [{id}]。",
+        "no_alert": "没有触发中的告警。",
+        "replicas": "池 {pool} 应有 {desired} 个副本，现有 {current} 个：{reason} [{id}]。",
+        "no_advice": "对池 {pool} 没有建议：{reason} [{id}]。",
+        "no_pool": "没有已知的池。",
+        "page": "{title}（{kind} {place}）：{excerpt} [{id}]。",
+        "no_page": "没有相关的文档。",
+        "more": "另有 {count} 条未显示。",
+    },
+}
+"""Answers to questions, as above."""
