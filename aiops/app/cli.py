@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     _daemon_commands(commands)
     _check_commands(commands)
     _client_commands(commands)
+    _question_commands(commands)
     _feedback_commands(commands)
     _maintenance_commands(commands)
     _metrics_commands(commands)
@@ -125,6 +126,15 @@ def _client_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     )
     _url_flags(health)
     health.add_argument("--ready", action="store_true", help="ask whether it can serve, not only whether it lives")
+
+
+def _question_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    ask = _command(
+        commands, "ask", "ask:ask", "Ask the daemon in English or Chinese; the answer cites what it is from."
+    )
+    ask.add_argument("question", nargs="+", metavar="WORD", help='such as "why was TTFT high at 14:00?"; times are UTC')
+    _url_flags(ask)
+    _output_flags(ask)
 
 
 def _feedback_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:

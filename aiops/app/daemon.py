@@ -13,6 +13,7 @@ from aiohttp import ClientSession
 from aiops import __version__
 from aiops.app import presets
 from aiops.app.actuator import Actuator
+from aiops.app.ask import Ask
 from aiops.app.assembly import build_bank, build_grouping, build_pipeline, load_gpu_model, timing_of
 from aiops.app.capacity import Capacity
 from aiops.app.collectors import Collectors
@@ -50,6 +51,7 @@ from aiops.web.source import ReloadFailed
 _LOG = logging.getLogger("aiops.app.daemon")
 _STOP_SECONDS = 2.0
 _EXPLAIN_SECONDS = 1.0
+_KNOWLEDGE_SECONDS = 60.0
 _GIVE_BACK_SECONDS = 30.0
 _SILENCES_SECONDS = 30.0
 _WEB_FILE_SECONDS = 5.0
@@ -105,6 +107,16 @@ class Daemon:
             clock,
             fleet=lambda: [status.entity for status in self.collectors.statuses()],
             keep=self.state.keep,
+        )
+        own = [("runbook", folder) for folder in config.explain.runbooks]
+        self.ask = Ask(
+            self.pipeline,
+            self.explain,
+            self.state.view,
+            clock,
+            folders=[*own, ("shipped runbook", presets.shipped(presets.Folder.ALERT_RULES) / "runbooks")],
+            advice=self.capacity.records,
+            opinions=self.opinions.records,
         )
         self.dispatcher: Dispatcher | None = None
         self.actuator: Actuator | None = None
@@ -186,6 +198,7 @@ class Daemon:
             self._every("actuator", self.config.actuator.interval, self._act)
         if self.fits.possible():
             self._every("fits", self.config.detect.fit.interval, self.fits.round)
+        self._every("knowledge", _KNOWLEDGE_SECONDS, self.ask.refresh)
         if self.explain.connect(self._session):
             self._every("explain", _EXPLAIN_SECONDS, self.explain.step)
         if self.config.web.config_file is not None:

@@ -19,7 +19,7 @@ from aiops.explain.llm import Llm, LlmCounts
 from aiops.explain.narrator import Narrator, Summary
 from aiops.explain.settings import ExplainSettings
 from aiops.explain.wording import Worded, word
-from aiops.explain.words import Words
+from aiops.explain.words import Language, Words
 from aiops.incidents.alert import Incident
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.http import HttpClient
@@ -78,7 +78,7 @@ class Explain:
         self._fleet = fleet
         self._keep = keep
         self._words = Words(presets.signal_names())
-        self._narrator = Narrator(self._words, settings.language)
+        self._narrators = {language: Narrator(self._words, language) for language in Language}
         self._diagnoses: dict[str, Diagnosis] = {}
         self._worded: dict[str, Worded] = {}
         self._waiting: dict[str, float] = {}
@@ -87,9 +87,15 @@ class Explain:
         self._faults = OnChange(_LOG, clock.monotonic)
         self.counts = ExplainCounts()
 
-    def summary(self, incident: Incident) -> Summary:
-        """The summary by templates, from what is known now."""
-        return self._narrator.tell(incident, self._pipeline.alerts, self._diagnoses.get(incident.id))
+    def summary(self, incident: Incident, language: Language | None = None) -> Summary:
+        """The summary by templates, from what is known now, in the language of the settings or another."""
+        narrator = self._narrators[language or self._settings.language]
+        return narrator.tell(incident, self._pipeline.alerts, self._diagnoses.get(incident.id))
+
+    def causes(self, incident: str) -> tuple[str, ...]:
+        """Ids of the causes that the diagnosis of an incident names, best first."""
+        diagnosis = self._diagnoses.get(incident)
+        return () if diagnosis is None or diagnosis.abstained else tuple(cause.id for cause in diagnosis.causes)
 
     def worded(self, incident: str) -> Worded | None:
         """What the language model said of an incident; None when it said nothing yet."""

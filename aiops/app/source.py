@@ -72,6 +72,10 @@ class DaemonSource:
         summary = view.summary_record(daemon.explain.summary(found), daemon.explain.worded(name))
         return view.incident_record(found, alerts) | {"summary": summary, "feedback": links}
 
+    async def ask(self, question: str) -> Record:
+        """Answer a question from what is known."""
+        return view.answer_record(await self._daemon.ask.ask(question))
+
     def slo(self) -> Sequence[Record]:
         """Every error budget."""
         return [view.budget_record(budget) for budget in self._daemon.pipeline.slo.budgets()]

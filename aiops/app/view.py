@@ -5,6 +5,7 @@ from math import isnan
 
 from aiops.app.spending import Band
 from aiops.detect.base import AlertKey
+from aiops.explain.answers import Answer
 from aiops.explain.narrator import Summary
 from aiops.explain.wording import Worded
 from aiops.incidents.alert import Alert, Incident
@@ -131,6 +132,22 @@ def summary_record(summary: Summary, worded: Worded | None) -> Record:
         "sentences": [
             {"part": str(one.part), "text": one.text, "evidence": list(one.evidence)} for one in summary.sentences
         ],
+    }
+
+
+def answer_record(answer: Answer) -> Record:
+    """Sentences, what they cite, and the query that was understood."""
+    query = answer.query
+    return {
+        "question": query.text,
+        "intent": str(query.intent),
+        "language": str(query.language),
+        "query": query.shown,
+        "promql": list(query.promql),
+        "from": stamp(query.start),
+        "to": stamp(query.end),
+        "sentences": [{"text": text, "sources": list(cited)} for text, cited in answer.sentences],
+        "sources": [{"id": one.id, "what": one.what, "lookUp": one.look_up} for one in answer.sources],
     }
 
 

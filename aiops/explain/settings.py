@@ -1,6 +1,7 @@
 """Configuration of the explain room: in which language, and whether a language model may word anything."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -81,3 +82,6 @@ class ExplainSettings(Section):
     """Language of summaries: ``en`` or ``zh``. Texts of rules, labels and alerts stay as they are."""
     llm: LlmSettings = LlmSettings()
     """A language model whose text stands beside the summary, marked, as far as it can be checked."""
+    runbooks: tuple[Path, ...] = ()
+    """Folders of your own runbooks (Markdown). Answers search them with the shipped ones, yours first; a line ``Causes:
+    a, b`` or ``Rules: A, B`` says what a page is about. They are looked at again every minute."""

@@ -9,6 +9,7 @@ from aiohttp import web
 from aiops.web.events import Events
 from aiops.web.source import Record, Refused, SeriesFilter, Source, Span
 
+LONGEST_QUESTION = 400
 SOURCE: web.AppKey[Source] = web.AppKey("source", Source)
 EVENTS: web.AppKey[Events] = web.AppKey("events", Events)
 _WORTH_PACKING = 8 * 1024
@@ -130,6 +131,15 @@ async def _incident(request: web.Request) -> web.Response:
     return success({"incident": dict(found)})
 
 
+async def _ask(request: web.Request) -> web.Response:
+    question = request.query.get("q", "").strip()
+    if set(request.query) - {"q"} or not question or len(question) > LONGEST_QUESTION:
+        return failure(
+            400, "bad_data", f"expected one parameter, q: a question of at most {LONGEST_QUESTION} characters"
+        )
+    return success(dict(await request.app[SOURCE].ask(question)))
+
+
 async def _recommendation(request: web.Request) -> web.Response:
     """One pool without the envelope, as an autoscaler's JSON query wants it: ``desired_replicas`` at the top.
 
@@ -160,6 +170,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/api/v1/alerts", _listing("alerts", lambda source: source.alerts())),
         web.get("/api/v1/incidents", _listing("incidents", lambda source: source.incidents())),
         web.get("/api/v1/incidents/{id}", _incident),
+        web.get("/api/v1/ask", _ask),
         web.get("/api/v1/slo", _listing("budgets", lambda source: source.slo())),
         web.get("/api/v1/recommendations", _listing("recommendations", lambda source: source.recommendations())),
         web.get("/api/v1/recommendations/{pool:.+}", _recommendation),

@@ -114,6 +114,10 @@ class Source(Protocol):
         """One incident by its id; None when there is none."""
         ...
 
+    async def ask(self, question: str) -> Record:
+        """Answer a question in English or Chinese: sentences, their sources, and the query that was understood."""
+        ...
+
     def slo(self) -> Sequence[Record]:
         """Every error budget."""
         ...

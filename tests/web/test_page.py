@@ -64,11 +64,12 @@ def views(daemon: Daemon) -> dict[str, str]:
         "overview": "#/", "incident": f"#/incidents/{incident}", "explore": "#/explore?signal=queue_len",
         "capacity": "#/capacity", "alerts": "#/alerts", "targets": "#/targets",
         "target": f"#/targets/{source.replace('/', '%2F')}", "detectors": "#/detectors", "status": "#/status",
-        "config": "#/config",
+        "config": "#/config", "ask": "#/ask?q=which%20alerts%20fire%3F",
     }  # fmt: skip
 
 
 TOLD = {
+    "ask": ("Understood as", "alerts; from", "fires since"),
     "overview": ("open incident", "Requests run but no token comes", "demo / demo-7b", "gpu-node-1", "left"),
     "incident": ("Requests run but no token comes", "EngineStuck", "engine-stuck", "expected up to"),
     "explore": ("Requests admitted but not yet running.", "zscore"),

@@ -80,6 +80,9 @@ class House:
     def incidents(self) -> Sequence[Record]:
         return [{"title": self.label, "severity": "critical", "startsAt": "now", "endsAt": None, "alerts": ["x"]}]
 
+    async def ask(self, question: str) -> Record:
+        return {"question": question, "sentences": []}
+
     def status(self) -> Record:
         return {"version": "0.1.0"}
 
@@ -314,3 +317,12 @@ async def test_one_listener_too_many_is_told_to_ask_instead(house: House) -> Non
         second = await client.get("/api/v1/events")
         assert (second.status, (await second.json())["errorType"]) == (503, "unavailable")
         first.close()
+
+
+async def test_a_question_needs_words(client: TestClient) -> None:
+    data = await (await client.get("/api/v1/ask", params={"q": "为什么?"})).json()
+    assert data["data"]["question"] == "为什么?"
+    for bad in ({}, {"q": ""}, {"q": "x" * 401}, {"q": "x", "p": "y"}):
+        answer = await client.get("/api/v1/ask", params=bad)
+        assert answer.status == 400
+        assert "a question of at most 400 characters" in (await answer.json())["error"]

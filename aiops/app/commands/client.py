@@ -184,18 +184,29 @@ def fetch(base: str, path: str, timeout_seconds: float, *, sent: Record | None =
 def records(args: Namespace, name: str, key: str, *, body: Record | None = None) -> list[Record]:
     """The list under ``key`` of one API answer, to a POST when there is a body; an item that is no mapping is left
     out."""
+    listed = answer_of(args, f"/api/v1/{name}", body=body).get(key)
+    return [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+
+
+def answer_of(args: Namespace, path: str, *, body: Record | None = None) -> Record:
+    """The data of one API answer, to a POST when there is a body.
+
+    Raises
+    ------
+    CommandFailedError
+        Nobody answers, or not as a daemon does, or it refuses.
+    """
     base = base_url(args)
-    status, answer = fetch(base, f"/api/v1/{name}", args.timeout, sent=body)
+    status, answer = fetch(base, path, args.timeout, sent=body)
     try:
         envelope = json.loads(answer)
     except ValueError:
         envelope = None
     if not isinstance(envelope, dict) or "status" not in envelope:
-        raise CommandFailedError(f"{base}/api/v1/{name} answers {status} and not as an aiops daemon does")
+        raise CommandFailedError(f"{base}{path} answers {status} and not as an aiops daemon does")
     if envelope["status"] != "success":
         raise CommandFailedError(f"the daemon refuses ({status}): {envelope.get('error') or 'no reason given'}")
-    listed = _mapping(envelope.get("data")).get(key)
-    return [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+    return _mapping(envelope.get("data"))
 
 
 def ago(moment: object, now: float | None = None) -> str:

@@ -5,6 +5,7 @@ import { follow } from "./api.js";
 import { h, morph } from "./dom.js";
 import { clock, age, duration } from "./format.js";
 import alerts from "./views/alerts.js";
+import ask from "./views/ask.js";
 import capacity from "./views/capacity.js";
 import config from "./views/config.js";
 import detectors from "./views/detectors.js";
@@ -16,7 +17,7 @@ import targets from "./views/targets.js";
 
 const VIEWS = [
   ["", "Overview", overview], ["explore", "Explore", explore], ["capacity", "Capacity", capacity],
-  ["alerts", "Alerts", alerts], ["targets", "Targets", targets], ["detectors", "Detectors", detectors],
+  ["alerts", "Alerts", alerts], ["targets", "Targets", targets], ["ask", "Ask", ask], ["detectors", "Detectors", detectors],
   ["status", "Status", status], ["config", "Config", config],
 ];
 const HIDDEN = { incidents: incident };

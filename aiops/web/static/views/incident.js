@@ -74,8 +74,18 @@ function figure(key, series) {
 function told(summary) {
   const sentences = summary?.sentences ?? [];
   const parts = Object.keys(PARTS).map((name) => [name, sentences.filter((one) => one.part === name)]).filter(([, some]) => some.length);
-  return [heading("Summary", summary?.written_by === "llm" ? "worded by a language model, checked against the evidence" : ""),
+  return [heading("Summary"), worded(summary?.model),
     h("dl", { class: "told" }, parts.map(([name, some]) => [h("dt", null, PARTS[name]), h("dd", null, some.map((one) => `${one.text} `))]))];
+}
+
+/** What a language model says, named as such, with what was not published and why that may matter. */
+function worded(model) {
+  if (!model) return null;
+  const order = model.disputedOrder.length ? `It would order the causes ${model.disputedOrder.join(", ")}. ` : "";
+  return h("blockquote", { class: "model" }, h("p", null, model.sentences.length ? model.sentences.map((one) => `${one.text} `)
+    : "Nothing that it said could be shown to be true."),
+  h("p", { class: "dim" }, `Worded by the language model ${model.name} and checked against the evidence; `
+    + `${model.droppedSentences} sentences were dropped. ${order}${model.warning}`));
 }
 
 function diagnosis(found) {

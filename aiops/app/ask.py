@@ -1,0 +1,206 @@
+"""Questions to the running daemon: gathers what is known, and answers. Reads only."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isnan
+from pathlib import Path
+
+import numpy as np
+
+from aiops.app import presets
+from aiops.app.explain import Explain
+from aiops.app.pipeline import Pipeline
+from aiops.explain.answers import Answer, Measured, Story, answer
+from aiops.explain.knowledge import Found, Knowledge, Page
+from aiops.explain.questions import Query, compile_question
+from aiops.explain.words import Words, plain
+from aiops.incidents.alert import Alert, Incident
+from aiops.kit.clock import Clock
+from aiops.kit.log import OnChange
+from aiops.signals.catalog import SIGNALS, Bad, Kind
+from aiops.signals.normalise import unit_of
+from aiops.signals.types import Entity, EntityKind, SeriesKey
+from aiops.store.view import ArchiveView
+
+_LOG = logging.getLogger("aiops.app.ask")
+_BEFORE_SECONDS = 3600.0
+_MOST_SERIES = 500
+_MOST_INCIDENTS = 200
+Record = Mapping[str, object]
+
+
+class Ask:
+    """Answers questions about one pipeline.
+
+    Parameters
+    ----------
+    folders
+        Folders of runbooks with what they are: ``shipped runbook`` or ``runbook``.
+    advice, opinions
+        Give the recommendations, and what people said of alerts, as the API shows them.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        explain: Explain,
+        view: ArchiveView,
+        clock: Clock,
+        *,
+        folders: Sequence[tuple[str, Path]],
+        advice: Callable[[], Sequence[Record]],
+        opinions: Callable[[], Record],
+    ) -> None:
+        self._pipeline = pipeline
+        self._explain = explain
+        self._view = view
+        self._clock = clock
+        self._folders = folders
+        self._advice = advice
+        self._opinions = opinions
+        self._words = Words(presets.signal_names())
+        self._knowledge = Knowledge()
+        self._faults = OnChange(_LOG, clock.monotonic)
+        self._names: tuple[tuple[SeriesKey | None, ...], frozenset[str]] = ((), frozenset())
+
+    @property
+    def pages(self) -> int:
+        """Runbooks and past incidents that are known."""
+        return self._knowledge.size
+
+    async def refresh(self) -> None:
+        """Look at the runbooks and at past incidents again; only what changed is read."""
+        problems = await asyncio.to_thread(self._knowledge.refresh, self._folders)
+        self._faults.report("runbooks", "; ".join(problems[:5]))
+        past = await asyncio.to_thread(self._view.load_incidents, since=0.0)
+        said = self._said()
+        for incident in past[-_MOST_INCIDENTS:]:
+            if not incident.open:
+                self._knowledge.put(_page_of(incident, said.get(incident.id, ()), self._explain.causes(incident.id)))
+
+    def _said(self) -> Mapping[str, Sequence[Record]]:
+        """Opinions that stand, by incident."""
+        found: dict[str, list[Record]] = {}
+        listed = self._opinions().get("feedback")
+        for one in listed if isinstance(listed, Sequence) else ():
+            if not one["undoneAt"]:
+                found.setdefault(str(one["incident"]), []).append(one)
+        return found
+
+    async def ask(self, question: str) -> Answer:
+        """Answer one question."""
+        query = compile_question(
+            question, now=self._clock.now(), signals=self._words.signals, names=self._known_names()
+        )
+        past = await asyncio.to_thread(self._view.load_incidents, since=query.start)
+        records = _Records(self._pipeline, self._explain, self._knowledge, self._advice, past)
+        return answer(query, records, self._words)
+
+    def _known_names(self) -> frozenset[str]:
+        """Values of labels of everything that is measured; collected anew when the series change."""
+        keys = self._pipeline.ring.window().keys
+        if keys is not self._names[0]:
+            entities = {key.entity for key in keys if key is not None}
+            self._names = (keys, frozenset(value for entity in entities for _, value in entity.labels))
+        return self._names[1]
+
+    def close(self) -> None:
+        """Forget the pages."""
+        self._knowledge.close()
+
+
+class _Records:
+    """What the pipeline and the archive know, as answers want it."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        explain: Explain,
+        knowledge: Knowledge,
+        advice: Callable[[], Sequence[Record]],
+        past: Iterable[Incident],
+    ) -> None:
+        self._pipeline = pipeline
+        self._explain = explain
+        self._knowledge = knowledge
+        self._advice = advice
+        self._past = {incident.id: incident for incident in past}
+
+    def measured(self, query: Query) -> Sequence[Measured]:
+        keys = [key for key in self._pipeline.ring.window().keys if key is not None and _is_asked(key, query)]
+        pools = [key for key in keys if key.entity.kind is EntityKind.POOL]
+        chosen = (pools if pools and not query.names else keys)[:_MOST_SERIES]
+        found = [one for key in chosen if (one := self._one(key, query)) is not None]
+        return sorted(found, key=lambda one: -_moved(one))
+
+    def _one(self, key: SeriesKey, query: Query) -> Measured | None:
+        history = self._pipeline.ring.history(key, query.start - _BEFORE_SECONDS)
+        inside = (history.at >= query.start) & (history.at <= query.end) & ~np.isnan(history.values)
+        if not inside.any():
+            return None
+        values, at = history.values[inside].astype(np.float64), history.at[inside]
+        bad = SIGNALS[key.signal].bad
+        mean = float(values.mean())
+        place = int(values.argmin() if bad is Bad.LOW else values.argmax())
+        earlier = history.values[history.at < query.start]
+        earlier = earlier[~np.isnan(earlier)]
+        before = float(np.median(earlier)) if earlier.size else float("nan")
+        worst = float(values[place]) if bad in (Bad.HIGH, Bad.LOW) else mean
+        return Measured(key, unit_of(key), worst, float(at[place]), mean, before)
+
+    def incidents(self, query: Query) -> Sequence[Story]:
+        known = {**self._past, **self._pipeline.grouping.incidents}
+        there = [
+            one for one in known.values() if one.started_at <= query.end and (one.open or one.ended_at >= query.start)
+        ]
+        named = [one for one in there if not query.names or _touches(one, query.names)]
+        about = [one for one in named if {key.series.signal for key in one.members} & set(query.signals)]
+        chosen = sorted(about or named, key=lambda one: -one.started_at)
+        return [Story(one, self._explain.summary(one, query.language), self._explain.causes(one.id)) for one in chosen]
+
+    def alerts(self, query: Query) -> Sequence[Alert]:
+        active = [alert for alert in self._pipeline.alerts.values() if alert.active]
+        named = [one for one in active if not query.names or _carries(one.key.series.entity, query.names)]
+        return sorted(named, key=lambda alert: -alert.started_at)
+
+    def recommendations(self) -> Sequence[Record]:
+        return self._advice()
+
+    def pages(self, text: str, keys: Sequence[str]) -> Sequence[Found]:
+        return self._knowledge.search(text, keys)
+
+
+def _is_asked(key: SeriesKey, query: Query) -> bool:
+    if key.signal not in query.signals:
+        return False
+    stat = query.stat or ("p95" if SIGNALS[key.signal].kind is Kind.DISTRIBUTION else "")
+    return key.stat == stat and (not query.names or _carries(key.entity, query.names))
+
+
+def _carries(entity: Entity, names: Sequence[str]) -> bool:
+    return any(value in names for _, value in entity.labels)
+
+
+def _touches(incident: Incident, names: Sequence[str]) -> bool:
+    return any(_carries(key.series.entity, names) for key in incident.members)
+
+
+def _moved(one: Measured) -> float:
+    """How far the window is from the hour before, as a share; 0 where that is not known."""
+    if isnan(one.before):
+        return 0.0
+    return abs(one.worst - one.before) / max(abs(one.before), 1e-9)
+
+
+def _page_of(incident: Incident, said: Sequence[Record], causes: Sequence[str]) -> Page:
+    """A past incident as a page: what it was, and what people said of it."""
+    rules = list(dict.fromkeys(key.rule for key in incident.members))
+    lines = [f"{plain(incident.title)}: {', '.join(rules)}"]
+    for one in said:
+        cause = f", cause: {plain(str(one['cause']))}" if one["cause"] else ""
+        note = f"; {plain(str(one['note']))}" if one["note"] else ""
+        lines.append(f"People said of {one['alertname']}: {one['judgement']}{cause}{note}")
+    told = [str(one["cause"]) for one in said if one["cause"]]
+    return Page(f"incident {incident.id}", "past incident", plain(incident.title, 120), "\n".join(lines),
+                (*causes, *told, *rules))  # fmt: skip
