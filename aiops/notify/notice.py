@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 
 from aiops.detect.base import AlertKey
 from aiops.incidents.alert import Alert, Incident
+from aiops.kit.text import printable
 from aiops.kit.tokens import signed
 from aiops.signals.types import Labels
 
+_SAID_ALERTS = 5
 LINK_LASTS_SECONDS = 14 * 86_400.0
 """How long a link for feedback holds: a holiday."""
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -120,6 +122,27 @@ def incident_notice_of(
     """Word one incident; members that were forgotten already are left out."""
     members = tuple(notice_of(alerts[key], head) for key in incident.members if key in alerts)
     return IncidentNotice(incident, members, _link(head, incident.id), summary)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An incident in words, for receivers that show text."""
+
+    title: str
+    text: str
+    url: str
+
+
+def message_of(item: IncidentNotice) -> Message:
+    """Title, a few lines, and where to read on. What is known of the cause, else the reasons of the alerts."""
+    incident = item.incident
+    state = str(incident.severity).upper() if incident.open else "RESOLVED"
+    lines = item.summary.splitlines()
+    if not lines:
+        firing = [dict(alert.annotations).get("description", "") for alert in item.alerts if alert.ends_at is None]
+        lines = [line for line in firing if line][:_SAID_ALERTS]
+    text = "\n".join(printable(line) for line in lines)
+    return Message(printable(f"[{state}] {incident.title}"), text, item.url)
 
 
 def problem_of(notice: Notice) -> str:

@@ -1,12 +1,15 @@
 """Configuration of the notify room: who is told, how often, and with which labels."""
 
 import re
+from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from yarl import URL
 
+from aiops.detect.base import Severity
 from aiops.kit.http_settings import HttpClientSettings, require_one, secret_text
 from aiops.kit.settings import Duration, Secret, Section
 
@@ -60,6 +63,8 @@ class WebhookSettings(Section):
     """Credentials and TLS."""
     timeout: Duration = Field(10.0, gt=0)
     """Longest time for one POST, seconds."""
+    min_severity: Severity = Severity.INFO
+    """Incidents below it are not told."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -84,6 +89,63 @@ class WebhookSettings(Section):
         return self.name or str(URL(secret_text(self.url, None)).origin())
 
 
+class ChatKind(StrEnum):
+    """Services whose form we speak ourselves."""
+
+    SLACK = "slack"
+    TEAMS = "teams"
+    PAGERDUTY = "pagerduty"
+    WECOM = "wecom"
+    DINGTALK = "dingtalk"
+    FEISHU = "feishu"
+
+
+APPRISE = "apprise"
+Kind = Literal["slack", "teams", "pagerduty", "wecom", "dingtalk", "feishu", "apprise"]
+
+
+class ReceiverSettings(Section):
+    """A chat, a pager or a mailbox that hears when an incident begins, gets worse and ends."""
+
+    name: str = Field(min_length=1)
+    """What logs and metrics call it. The URL is never shown."""
+    kind: Kind
+    """``slack``, ``teams`` (a workflow's webhook), ``pagerduty`` (events v2), ``wecom``, ``dingtalk``, ``feishu``, or
+    ``apprise`` for e-mail and everything else that the library of that name reaches (extra ``notify``)."""
+    url: Secret | None = None
+    """Webhook of the service, or an apprise URL such as ``mailtos://user:password@host?to=ops@example.org``. Kept
+    secret. PagerDuty has one URL for all and needs none."""
+    url_file: Path | None = None
+    """File that holds the URL; read at every use, so it can be rotated."""
+    secret: Secret | None = None
+    """Routing key of PagerDuty; signing secret of a DingTalk or Feishu robot, if it has one."""
+    secret_file: Path | None = None
+    """File that holds the secret; read at every use."""
+    min_severity: Severity = Severity.WARNING
+    """Incidents below it are not told: ``critical`` for a pager, ``warning`` for a chat."""
+    per_minute: float = Field(12.0, gt=0)
+    """Most messages a minute, after a first few at once. Beyond it messages wait, and newer ones about the same
+    incident replace them. WeCom and DingTalk take 20."""
+    client: HttpClientSettings = HttpClientSettings()
+    """TLS; of no use to ``apprise``."""
+    timeout: Duration = Field(10.0, gt=0)
+    """Longest time for one message, seconds."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.kind == ChatKind.PAGERDUTY:
+            require_one("secret", self.secret, self.secret_file)
+            if self.url is not None and self.url_file is not None:
+                raise ValueError("expected at most one of url and url_file")
+            return self
+        require_one("url", self.url, self.url_file)
+        if self.secret is not None and self.secret_file is not None:
+            raise ValueError("expected at most one of secret and secret_file")
+        if self.kind == APPRISE and find_spec("apprise") is None:
+            raise ValueError("kind apprise needs the package apprise: pip install 'aiops[notify]'")
+        return self
+
+
 class NotifySettings(Section):
     """Receivers, and what stands on every alert."""
 
@@ -91,6 +153,8 @@ class NotifySettings(Section):
     """All peers; alerts go to every one, never to one of them."""
     webhooks: tuple[WebhookSettings, ...] = ()
     """Receivers of every change of an incident."""
+    receivers: tuple[ReceiverSettings, ...] = ()
+    """Chats, pagers and mailboxes beside Alertmanager: for people who have none, or for the diagnosis."""
     resend_delay: Duration = Field(60.0, gt=0)
     """Firing and recently resolved alerts are sent again this often, seconds: Alertmanager keeps no alerts over a
     restart. As Prometheus. An alert that is not sent again is taken as resolved after four times this."""
@@ -110,7 +174,8 @@ class NotifySettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for names in ([am.url for am in self.alertmanagers], [hook.shown for hook in self.webhooks]):
+        told = [hook.shown for hook in self.webhooks] + [one.name for one in self.receivers]
+        for names in ([am.url for am in self.alertmanagers], told):
             if len(names) != len(set(names)):
                 raise ValueError("two receivers have the same URL or name; expected each once")
         return self
