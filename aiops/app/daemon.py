@@ -119,6 +119,7 @@ class Daemon:
             opinions=self.opinions.records,
         )
         self.dispatcher: Dispatcher | None = None
+        self._all_is_news = True
         self.actuator: Actuator | None = None
         self.beat = Beat()
         self.started_at = clock.now()
@@ -244,9 +245,12 @@ class Daemon:
             interval_seconds=config.interval,
             external_url=self.server.base_url,
             link_key=self.opinions.link_key,
+            notified=self.state.notified.values(),
+            on_notified=self.state.note_notified,
             clock=self.clock,
         )
         self.dispatcher.start()
+        self._all_is_news = True
         self.silences = Silences(config.notify.alertmanagers, self._session)
 
     async def _read_silences(self) -> None:
@@ -263,7 +267,11 @@ class Daemon:
         self.state.record(outcome)
         self.spending.take(outcome.transitions)
         if self.dispatcher is not None:
-            self.dispatcher.submit(self.pipeline.machine.alerts, self._notices(outcome.incidents))
+            # A new dispatcher hears of all that stands; what its receivers know already ends there.
+            standing = list(self.pipeline.grouping.incidents.values())
+            notices = self._notices(standing if self._all_is_news else outcome.incidents)
+            self._all_is_news = False
+            self.dispatcher.submit(self.pipeline.machine.alerts, notices)
         for move in outcome.transitions:
             _LOG.log(
                 logging.INFO if move.alert.state in _TOLD else logging.DEBUG,

@@ -12,6 +12,7 @@ from aiops.app.capacity import Capacity
 from aiops.app.config import Config
 from aiops.app.pipeline import Outcome, Pipeline
 from aiops.explain.wording import Worded
+from aiops.incidents.alert import Notified
 from aiops.incidents.external import EXTERNAL
 from aiops.kit.clock import Clock
 from aiops.kit.log import OnChange
@@ -29,7 +30,7 @@ _CAPACITY = "capacity"
 _LLM = "llm"
 _WORDED = Codec(Worded)
 _SLO = "slo"
-_REMEMBERED = 5000  # transitions of which the machine learns what fires often; a tenth of a second to read
+_REMEMBERED = 5000  # transitions of which the machine learns what fires often, and messages that were taken
 
 
 class StateInUse(OSError):
@@ -53,6 +54,8 @@ class State:
         self.snapshot_failures = 0
         self.snapshot_at = 0.0
         self.restored = False
+        self.notified: dict[tuple[str, str], Notified] = {}
+        """What each receiver heard last of each incident."""
         self._lock: IO[str] | None = None
 
     def _take_lock(self) -> None:
@@ -107,6 +110,8 @@ class State:
                 except (ValueError, KeyError, TypeError) as error:
                     _LOG.warning("error budgets are not usable: %s", error)
             self.snapshot_at = loaded.snapshot.saved_at
+        heard = self.view.load_notified(_REMEMBERED)
+        self.notified = {(one.receiver, one.incident): one for one in reversed(heard)}
         alerts = self.view.load_alerts()
         pipeline.machine.restore([one for one in alerts if one.key.series.signal != EXTERNAL], self._clock.now())
         pipeline.externals.restore(one for one in alerts if one.key.series.signal == EXTERNAL)
@@ -122,6 +127,13 @@ class State:
     def record(self, outcome: Outcome) -> None:
         """Queue what a tick decided."""
         self.journal.save(transitions=outcome.transitions, incidents=outcome.incidents, marks=outcome.marks)
+
+    def note_notified(self, notified: Notified) -> None:
+        """Keep what a receiver took."""
+        self.notified[notified.receiver, notified.incident] = notified
+        while len(self.notified) > _REMEMBERED:
+            del self.notified[next(iter(self.notified))]
+        self.journal.save(notified=[notified])
 
     def note(self, marks: Sequence[Mark]) -> None:
         """Queue marks that no tick brought."""

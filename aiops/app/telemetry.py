@@ -92,6 +92,8 @@ def receiver_families(receivers: Sequence[ReceiverStatus]) -> Iterator[Family]:
     yield Family("aiops_notifications_dropped", _COUNTER, "Notices that were given up.", rows("dropped"))
     yield Family("aiops_notifications_refused", _COUNTER, "Notices of calls that failed for good.", rows("refused"))
     yield Family("aiops_notifications_invalid", _COUNTER, "Notices that can never be valid.", rows("invalid"))
+    yield Family("aiops_notifications_muted", _COUNTER, "Notices below a receiver's severity.", rows("muted"))
+    yield Family("aiops_notifications_deduped", _COUNTER, "Notices that were no news to a receiver.", rows("deduped"))
     yield Family("aiops_notification_errors", _COUNTER, "Calls that failed.", rows("errors"))
     yield Family("aiops_notifications_queue_length", _GAUGE, "Notices that wait.", rows("queue_length"))
     yield Family("aiops_notifications_queue_capacity", _GAUGE, "Most notices that may wait.", rows("queue_capacity"))

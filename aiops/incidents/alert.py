@@ -154,3 +154,13 @@ class Incident:
     def open(self) -> bool:
         """Some member is still firing."""
         return self.ended_at == 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """A receiver took a message about an incident at a time (UTC seconds); ``news`` is what it knew from then on."""
+
+    receiver: str
+    incident: str
+    news: str
+    at: float

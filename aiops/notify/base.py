@@ -74,6 +74,8 @@ class ReceiverStatus:
         The last reason of each, kept after recovery.
     warning
         What is wrong although everything is delivered.
+    muted, deduped
+        Items that were not meant for it: below its severity, or no news.
     """
 
     name: str
@@ -92,6 +94,8 @@ class ReceiverStatus:
     last_error: str = ""
     last_invalid: str = ""
     warning: str = ""
+    muted: int = 0
+    deduped: int = 0
 
     @property
     def healthy(self) -> bool:

@@ -1,7 +1,8 @@
 """Every other service, e-mail among them, through the library apprise (extra ``notify``).
 
-It is synchronous and imported only when a receiver asks for it: in a thread, one call at a time, with a deadline. It says
-of a failure only that there was one, so the HTTP status is read from what it logs; without one, it is worth another try.
+It is synchronous and imported only when a receiver asks for it: in a thread, one call at a time, with a deadline. Of a
+failure it says only that there was one, so the HTTP status is read from what it logs; without one, another try is worth
+it.
 """
 
 import asyncio
@@ -82,8 +83,11 @@ class ByApprise:
     def _notify(self, url: str, title: str, body: str, kind: str) -> None:
         import apprise  # noqa: PLC0415 - 0.25 s of CPU and 20 MiB, so only where a receiver asks for it
 
-        # Its debug lines hold whole URLs and bodies.
-        logging.getLogger("apprise").setLevel(logging.CRITICAL)
+        # Its debug lines hold whole URLs and bodies: they reach nobody but the call-back.
+        log = logging.getLogger("apprise")
+        log.propagate = False
+        if not log.handlers:
+            log.addHandler(logging.NullHandler())
         statuses: list[str] = []
 
         def listen(entry: Any, *_: object) -> None:

@@ -1,8 +1,9 @@
 """Chats and pagers that take JSON over HTTP: Slack, Teams, PagerDuty, WeCom, DingTalk, Feishu.
 
-Each has a form of its own and its own way to say no. Texts of strangers go only where the service shows them as they are
-(plain text) or are escaped, so that a label can neither mention everybody nor dress up as a link. Our own client instead
-of a library, because it tells 4xx from 5xx, keeps the deadline, and never puts the URL, which is a secret, into an error.
+Each has a form of its own and its own way to say no. Texts of strangers go only where the service shows them as they
+are (plain text) or are escaped, so that a label can neither mention everybody nor dress up as a link. Our own client
+instead of a library, because it tells 4xx from 5xx, keeps the deadline, and never puts the URL, which is a secret, into
+an error.
 """
 
 import base64
@@ -21,7 +22,7 @@ from aiops.kit.http_settings import secret_text
 from aiops.kit.retry import Permanent, Temporary
 from aiops.kit.text import clipped
 from aiops.notify.notice import IncidentNotice, Message, message_of, rfc3339
-from aiops.notify.settings import ChatKind, ReceiverSettings
+from aiops.notify.settings import ReceiverKind, ReceiverSettings
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 _ANSWER_BYTES = 64 * 1024
@@ -47,7 +48,7 @@ class Chat:
         self._settings = settings
         self._client = client
         self._clock = clock
-        self._form = FORMS[ChatKind(settings.kind)]
+        self._form = FORMS[settings.kind]
 
     def problem(self, item: IncidentNotice) -> str:  # noqa: ARG002 - the seam asks
         """Nothing that JSON could not carry."""
@@ -203,12 +204,12 @@ def _within(text: str, most_bytes: int) -> str:
 
 
 Form = Callable[[IncidentNotice, str, float], Posted]
-FORMS: Mapping[ChatKind, Form] = {
-    ChatKind.SLACK: _slack,
-    ChatKind.TEAMS: _teams,
-    ChatKind.PAGERDUTY: _pagerduty,
-    ChatKind.WECOM: _wecom,
-    ChatKind.DINGTALK: _dingtalk,
-    ChatKind.FEISHU: _feishu,
+FORMS: Mapping[ReceiverKind, Form] = {
+    ReceiverKind.SLACK: _slack,
+    ReceiverKind.TEAMS: _teams,
+    ReceiverKind.PAGERDUTY: _pagerduty,
+    ReceiverKind.WECOM: _wecom,
+    ReceiverKind.DINGTALK: _dingtalk,
+    ReceiverKind.FEISHU: _feishu,
 }
 """From an incident, the secret and UTC seconds to what is posted."""

@@ -7,26 +7,40 @@ again every ``resend_delay``, because Alertmanager forgets them when it restarts
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from aiohttp import ClientSession
 
-from aiops.detect.base import AlertKey
-from aiops.incidents.alert import Alert, AlertState
+from aiops.detect.base import AlertKey, Severity
+from aiops.incidents.alert import Alert, AlertState, Notified
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.http import HttpClient
 from aiops.notify.alertmanager import Alertmanager
 from aiops.notify.base import Notifier, ReceiverStatus
+from aiops.notify.by_apprise import ByApprise
+from aiops.notify.chat import Chat
 from aiops.notify.lane import Item, Lane
 from aiops.notify.notice import IncidentNotice, Letterhead, Notice, notice_of
-from aiops.notify.settings import NotifySettings
+from aiops.notify.route import News, Route, every_change, milestones
+from aiops.notify.settings import NotifySettings, ReceiverKind, ReceiverSettings
 from aiops.notify.webhook import Webhook
 
 RESENDS_VALID = 4
 """A firing alert holds for so many resends: three may be lost before a receiver takes it as resolved."""
 _WORDED_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A receiver of incidents, and what it wants to hear."""
+
+    notifier: Notifier[IncidentNotice]
+    least: Severity = Severity.INFO
+    news: News = every_change
+    per_minute: float = math.inf
 
 
 class Dispatcher:
@@ -40,8 +54,12 @@ class Dispatcher:
         Signs links for feedback; empty = there are none.
     alertmanagers
         Receivers of alerts; told again and again.
-    webhooks
-        Receivers of incidents; told once per change.
+    listeners
+        Receivers of incidents, and what each wants to hear.
+    notified
+        What they have heard already, from before a restart.
+    on_notified
+        Hears of each message that was taken.
     """
 
     def __init__(
@@ -51,7 +69,9 @@ class Dispatcher:
         external_url: str = "",
         link_key: bytes = b"",
         alertmanagers: Sequence[Notifier[Notice]] = (),
-        webhooks: Sequence[Notifier[IncidentNotice]] = (),
+        listeners: Sequence[Listener] = (),
+        notified: Iterable[Notified] = (),
+        on_notified: Callable[[Notified], None] = lambda _: None,
         clock: Clock = SYSTEM_CLOCK,
         rng: random.Random | None = None,
     ) -> None:
@@ -61,7 +81,9 @@ class Dispatcher:
         self._told: dict[AlertKey, Alert] = {}
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, protects nothing
         self._alert_lanes = [self._lane(each, lambda notice: notice.labels) for each in alertmanagers]
-        self._incident_lanes = [self._lane(each, lambda notice: notice.incident.id) for each in webhooks]
+        self._on_notified = on_notified
+        heard = list(notified)
+        self._routes = [self._route(each, heard) for each in listeners]
         self._resending: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -97,8 +119,8 @@ class Dispatcher:
                 self._tell(self._ended(self._told[key]))
             del self._told[key]
         for incident in incidents:
-            for lane in self._incident_lanes:
-                lane.offer(incident)
+            for route in self._routes:
+                route.offer(incident)
 
     async def stop(self) -> None:
         """Stop to resend, and deliver what waits within ``drain_timeout``."""
@@ -110,9 +132,26 @@ class Dispatcher:
 
     def status(self) -> tuple[ReceiverStatus, ...]:
         """Every receiver, in the order of the configuration."""
-        return tuple(lane.status() for lane in self._lanes())
+        return (*(lane.status() for lane in self._alert_lanes), *(route.status() for route in self._routes))
 
-    def _lane(self, notifier: Notifier[Item], identity: Callable[[Item], Hashable]) -> Lane[Item]:
+    def _route(self, listener: Listener, heard: Sequence[Notified]) -> Route:
+        def sent(item: IncidentNotice) -> None:
+            self._on_notified(route.notified(item, self._clock.now()))
+
+        notifier = listener.notifier
+        lane = self._lane(notifier, lambda notice: notice.incident.id, per_minute=listener.per_minute, on_sent=sent)
+        route = Route(lane, least=listener.least, news=listener.news)
+        route.remember(one for one in heard if one.receiver == notifier.name)
+        return route
+
+    def _lane(
+        self,
+        notifier: Notifier[Item],
+        identity: Callable[[Item], Hashable],
+        *,
+        per_minute: float = math.inf,
+        on_sent: Callable[[Item], None] = lambda _: None,
+    ) -> Lane[Item]:
         return Lane(
             notifier,
             identity,
@@ -122,10 +161,12 @@ class Dispatcher:
             give_up_seconds=self._settings.give_up_after,
             clock=self._clock,
             rng=self._rng,
+            per_minute=per_minute,
+            on_sent=on_sent,
         )
 
     def _lanes(self) -> list[Lane[Notice] | Lane[IncidentNotice]]:
-        return [*self._alert_lanes, *self._incident_lanes]
+        return [*self._alert_lanes, *(route.lane for route in self._routes)]
 
     def _ended(self, told: Alert) -> Alert:
         """What was told as firing and no longer is, without a word about its end."""
@@ -162,6 +203,8 @@ def dispatcher_of(
     interval_seconds: float,
     external_url: str = "",
     link_key: bytes = b"",
+    notified: Iterable[Notified] = (),
+    on_notified: Callable[[Notified], None] = lambda _: None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Dispatcher:
     """Build the dispatcher that the settings describe.
@@ -176,6 +219,8 @@ def dispatcher_of(
         Base URL under which people reach this daemon; ``""`` = no links.
     link_key
         Signs links for feedback; empty = there are none.
+    notified, on_notified
+        As :class:`Dispatcher` has them.
     """
     valid_seconds = RESENDS_VALID * max(settings.resend_delay, interval_seconds)
     return Dispatcher(
@@ -186,6 +231,23 @@ def dispatcher_of(
             Alertmanager(each, HttpClient(each.client, session), valid_seconds=valid_seconds, clock=clock)
             for each in settings.alertmanagers
         ],
-        webhooks=[Webhook(each, HttpClient(each.client, session)) for each in settings.webhooks],
+        listeners=[
+            *(
+                Listener(Webhook(each, HttpClient(each.client, session)), each.min_severity)
+                for each in settings.webhooks
+            ),
+            *(
+                Listener(_receiver_of(each, session, clock), each.min_severity, milestones, each.per_minute)
+                for each in settings.receivers
+            ),
+        ],
+        notified=notified,
+        on_notified=on_notified,
         clock=clock,
     )
+
+
+def _receiver_of(settings: ReceiverSettings, session: ClientSession, clock: Clock) -> Notifier[IncidentNotice]:
+    if settings.kind is ReceiverKind.APPRISE:
+        return ByApprise(settings)
+    return Chat(settings, HttpClient(settings.client, session), clock)

@@ -7,6 +7,7 @@ outage the receiver learns the present, not the history. A slow or dead receiver
 import asyncio
 import contextlib
 import logging
+import math
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -42,6 +43,10 @@ class Lane(Generic[Item]):
         Cap of the exponential back-off between tries.
     give_up_seconds
         An item that failed is dropped once it waited so long.
+    per_minute
+        Most calls a minute, a few at once; what waits for its turn is not lost, only replaced by something newer.
+    on_sent
+        Hears of each item that was taken.
     """
 
     def __init__(
@@ -54,6 +59,8 @@ class Lane(Generic[Item]):
         give_up_seconds: float,
         clock: Clock,
         rng: random.Random,
+        per_minute: float = math.inf,
+        on_sent: Callable[[Item], None] = lambda _: None,
     ) -> None:
         self._notifier = notifier
         self._identity = identity
@@ -62,6 +69,8 @@ class Lane(Generic[Item]):
         self._give_up_seconds = give_up_seconds
         self._clock = clock
         self._rng = rng
+        self._turns = _Turns(per_minute, clock)
+        self._on_sent = on_sent
         self._queue: OrderedDict[Hashable, _Waiting[Item]] = OrderedDict()
         self._work = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -70,6 +79,11 @@ class Lane(Generic[Item]):
         self._latency_seconds = float("nan")
         self._last_success_at = self._last_error_at = 0.0
         self._error = self._last_error = self._last_invalid = self._warning = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the receiver."""
+        return self._notifier.name
 
     def offer(self, item: Item) -> None:
         """Queue one item; never blocks. What can never be valid is counted and left out."""
@@ -102,9 +116,11 @@ class Lane(Generic[Item]):
         self._dropped += len(self._queue)
         self._queue.clear()
 
-    def status(self) -> ReceiverStatus:
-        """How the receiver is."""
+    def status(self, *, muted: int = 0, deduped: int = 0) -> ReceiverStatus:
+        """How the receiver is, with what was counted before the lane."""
         return ReceiverStatus(
+            muted=muted,
+            deduped=deduped,
             name=self._notifier.name,
             kind=self._notifier.kind,
             queue_length=len(self._queue),
@@ -132,6 +148,10 @@ class Lane(Generic[Item]):
                 self._work.clear()
                 await self._work.wait()
                 continue
+            wait = 0.0 if self._stopping.is_set() else self._turns.wait_seconds()
+            if wait:
+                await self._sleep(wait)
+                continue
             failure = await self._send_batch()
             if not isinstance(failure, Temporary):
                 failures = 0
@@ -142,6 +162,7 @@ class Lane(Generic[Item]):
     async def _send_batch(self) -> Failure | None:
         """Try the oldest items once. They stay queued meanwhile, so newer ones can replace them."""
         batch = list(islice(self._queue.items(), self._notifier.batch_size))
+        self._turns.take()
         began = self._clock.monotonic()
         failure: Failure | None = None
         try:
@@ -165,6 +186,7 @@ class Lane(Generic[Item]):
                 continue
             if failure is None:
                 self._sent += 1
+                self._on_sent(waiting.item)
             elif isinstance(failure, Temporary):
                 self._dropped += 1
             else:
@@ -199,5 +221,33 @@ class Lane(Generic[Item]):
         if self._stopping.is_set():
             await asyncio.sleep(_RETRY_WHILE_STOPPING_SECONDS)
             return
+        await self._sleep(seconds)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait; a stop cuts it short."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
+
+
+class _Turns:
+    """Token bucket: a few calls at once, then so many a minute."""
+
+    def __init__(self, per_minute: float, clock: Clock) -> None:
+        self._per_second = per_minute / 60.0
+        self._most = max(1.0, per_minute / 4.0)
+        self._clock = clock
+        self._left = self._most
+        self._at = clock.monotonic()
+
+    def wait_seconds(self) -> float:
+        """How long until the next call may be made; 0.0 = now."""
+        if math.isinf(self._per_second):
+            return 0.0
+        now = self._clock.monotonic()
+        self._left = min(self._most, self._left + (now - self._at) * self._per_second)
+        self._at = now
+        return max(0.0, (1.0 - self._left) / self._per_second)
+
+    def take(self) -> None:
+        """A call is made."""
+        self._left -= 1.0

@@ -4,7 +4,7 @@ import re
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from yarl import URL
@@ -89,8 +89,8 @@ class WebhookSettings(Section):
         return self.name or str(URL(secret_text(self.url, None)).origin())
 
 
-class ChatKind(StrEnum):
-    """Services whose form we speak ourselves."""
+class ReceiverKind(StrEnum):
+    """Services that people are told by."""
 
     SLACK = "slack"
     TEAMS = "teams"
@@ -98,10 +98,8 @@ class ChatKind(StrEnum):
     WECOM = "wecom"
     DINGTALK = "dingtalk"
     FEISHU = "feishu"
-
-
-APPRISE = "apprise"
-Kind = Literal["slack", "teams", "pagerduty", "wecom", "dingtalk", "feishu", "apprise"]
+    APPRISE = "apprise"
+    """E-mail and everything else, through the library of that name."""
 
 
 class ReceiverSettings(Section):
@@ -109,7 +107,7 @@ class ReceiverSettings(Section):
 
     name: str = Field(min_length=1)
     """What logs and metrics call it. The URL is never shown."""
-    kind: Kind
+    kind: ReceiverKind
     """``slack``, ``teams`` (a workflow's webhook), ``pagerduty`` (events v2), ``wecom``, ``dingtalk``, ``feishu``, or
     ``apprise`` for e-mail and everything else that the library of that name reaches (extra ``notify``)."""
     url: Secret | None = None
@@ -133,7 +131,7 @@ class ReceiverSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.kind == ChatKind.PAGERDUTY:
+        if self.kind is ReceiverKind.PAGERDUTY:
             require_one("secret", self.secret, self.secret_file)
             if self.url is not None and self.url_file is not None:
                 raise ValueError("expected at most one of url and url_file")
@@ -141,7 +139,7 @@ class ReceiverSettings(Section):
         require_one("url", self.url, self.url_file)
         if self.secret is not None and self.secret_file is not None:
             raise ValueError("expected at most one of secret and secret_file")
-        if self.kind == APPRISE and find_spec("apprise") is None:
+        if self.kind is ReceiverKind.APPRISE and find_spec("apprise") is None:
             raise ValueError("kind apprise needs the package apprise: pip install 'aiops[notify]'")
         return self
 

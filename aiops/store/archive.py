@@ -47,6 +47,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             incident TEXT, author TEXT, at REAL, record TEXT NOT NULL, PRIMARY KEY (incident, author))""",
     ),
     ("CREATE TABLE windows (id TEXT PRIMARY KEY, begins_at REAL, ends_at REAL, record TEXT NOT NULL)",),
+    (
+        """CREATE TABLE notified (
+            receiver TEXT, incident TEXT, at REAL, record TEXT NOT NULL, PRIMARY KEY (receiver, incident))""",
+    ),
 )
 """Statements that lead from version n to n + 1; released ones never change. ``record`` is the truth, the other columns
 are there to search by."""
@@ -61,7 +65,7 @@ _OLDEST_TENTH = (
         LIMIT (SELECT 1 + count(*) / 10 FROM incidents))""",
     "DELETE FROM told WHERE incident NOT IN (SELECT id FROM incidents)",
 )
-_TABLES = ("meta", "alerts", "transitions", "incidents", "marks", "opinions", "told", "windows")
+_TABLES = ("meta", "alerts", "transitions", "incidents", "marks", "opinions", "told", "windows", "notified")
 _COMPANIONS = ("-wal", "-shm")
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR}
 _TROUBLE = {
@@ -154,6 +158,7 @@ class Archive:
                 ("DELETE FROM marks WHERE at < ?", (before,)),
                 ("DELETE FROM opinions WHERE at < ?", (before,)),
                 ("DELETE FROM windows WHERE ends_at < ?", (before,)),
+                ("DELETE FROM notified WHERE at < ?", (before,)),
                 ("DELETE FROM incidents WHERE ended_at > 0 AND ended_at < ?", (before,)),
                 ("DELETE FROM told WHERE incident NOT IN (SELECT id FROM incidents)", ()),
             )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aiops.detect.base import AlertKey
-from aiops.incidents.alert import Alert, AlertState, Incident, Transition
+from aiops.incidents.alert import Alert, AlertState, Incident, Notified, Transition
 from aiops.incidents.feedback import Opinion
 from aiops.incidents.policy import Window
 from aiops.signals.types import Mark
@@ -20,6 +20,7 @@ INCIDENTS = Codec(Incident)
 MARKS = Codec(Mark)
 OPINIONS = Codec(Opinion)
 WINDOWS = Codec(Window)
+NOTIFIED = Codec(Notified)
 
 Statement = tuple[str, tuple[str | float, ...]]
 """SQL and its parameters."""
@@ -50,11 +51,21 @@ class Batch:
     marks: tuple[Mark, ...] = ()
     alerts: tuple[Alert, ...] | None = None
     opinions: tuple[Opinion, ...] = ()
+    notified: tuple[Notified, ...] = ()
     told: tuple[Told, ...] = ()
     windows: tuple[Window, ...] = ()
 
     def __len__(self) -> int:
-        each = (self.transitions, self.incidents, self.marks, self.alerts or (), self.opinions, self.told, self.windows)
+        each = (
+            self.transitions,
+            self.incidents,
+            self.marks,
+            self.alerts or (),
+            self.opinions,
+            self.told,
+            self.notified,
+            self.windows,
+        )
         return sum(map(len, each))
 
     def statements(self) -> list[Statement]:
@@ -77,6 +88,7 @@ class Batch:
         yield from map(_put_incident, self.incidents)
         yield from map(_insert_mark, self.marks)
         yield from map(_put_opinion, self.opinions)
+        yield from map(_put_notified, self.notified)
         for told in self.told:
             row = (told.incident, told.author, told.at, told.record)
             yield "INSERT OR REPLACE INTO told VALUES (?, ?, ?, ?)", row
@@ -155,4 +167,13 @@ def _put_window(window: Window) -> Statement:
         window.begins_at,
         window.ends_at,
         WINDOWS.dump(window),
+    )
+
+
+def _put_notified(notified: Notified) -> Statement:
+    return "INSERT OR REPLACE INTO notified VALUES (?, ?, ?, ?)", (
+        notified.receiver,
+        notified.incident,
+        notified.at,
+        NOTIFIED.dump(notified),
     )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiops.incidents.alert import Alert, Incident, Transition
+from aiops.incidents.alert import Alert, Incident, Notified, Transition
 from aiops.incidents.feedback import Opinion
 from aiops.incidents.policy import Window
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
@@ -117,6 +117,7 @@ class Journal:
         marks: Iterable[Mark] = (),
         alerts: Iterable[Alert] | None = None,
         opinions: Iterable[Opinion] = (),
+        notified: Iterable[Notified] = (),
         told: Iterable[Told] = (),
         windows: Iterable[Window] = (),
     ) -> None:
@@ -126,7 +127,7 @@ class Journal:
         ----------
         transitions
             Appended; the alert of each becomes the current one of its key, or leaves if it is inactive.
-        incidents, opinions, windows
+        incidents, opinions, notified, windows
             Replace earlier versions of themselves.
         alerts
             The complete set of alerts that are not inactive, or None to leave it as it is.
@@ -135,7 +136,14 @@ class Journal:
         """
         standing = None if alerts is None else tuple(alerts)
         batch = Batch(
-            tuple(transitions), tuple(incidents), tuple(marks), standing, tuple(opinions), tuple(told), tuple(windows)
+            tuple(transitions),
+            tuple(incidents),
+            tuple(marks),
+            standing,
+            opinions=tuple(opinions),
+            told=tuple(told),
+            notified=tuple(notified),
+            windows=tuple(windows),
         )
         if not batch and batch.alerts is None:
             return

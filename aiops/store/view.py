@@ -10,11 +10,11 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from aiops.incidents.alert import Alert, Incident, Transition
+from aiops.incidents.alert import Alert, Incident, Notified, Transition
 from aiops.incidents.feedback import Opinion
 from aiops.incidents.policy import Window
 from aiops.signals.types import Mark
-from aiops.store.batch import ALERTS, INCIDENTS, MARKS, OPINIONS, TRANSITIONS, WINDOWS
+from aiops.store.batch import ALERTS, INCIDENTS, MARKS, NOTIFIED, OPINIONS, TRANSITIONS, WINDOWS
 from aiops.store.codec import Codec, Record
 
 _LOG = logging.getLogger(__name__)
@@ -52,6 +52,10 @@ class ArchiveView:
     def transitions_of(self, incident: str) -> list[Transition]:
         """Every transition of the alerts of an incident, oldest first."""
         return self._records(TRANSITIONS, "SELECT record FROM transitions WHERE incident = ? ORDER BY seq", incident)
+
+    def load_notified(self, limit: int) -> list[Notified]:
+        """What receivers heard last of each incident, newest first."""
+        return self._records(NOTIFIED, "SELECT record FROM notified ORDER BY at DESC LIMIT ?", limit)
 
     def load_opinions(self, limit: int) -> list[Opinion]:
         """Newest opinions of people, newest first, undone ones too."""

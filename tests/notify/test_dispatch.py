@@ -10,7 +10,7 @@ import pytest
 from aiops.incidents.alert import Alert, AlertState, Incident
 from aiops.kit.clock import Clock
 from aiops.kit.retry import Temporary
-from aiops.notify.dispatch import Dispatcher, letterhead_of
+from aiops.notify.dispatch import Dispatcher, Listener, letterhead_of
 from aiops.notify.notice import IncidentNotice, Notice, incident_notice_of
 from aiops.notify.settings import NotifySettings
 
@@ -183,7 +183,7 @@ async def test_incidents_go_to_webhooks_once_per_change(
 ) -> None:
     hook = fake_notifier(batch_size=1)
     head = letterhead_of(NotifySettings(), "http://aiops:9600/")
-    dispatcher = Dispatcher(NotifySettings(), webhooks=[hook], clock=virtual_clock)
+    dispatcher = Dispatcher(NotifySettings(), listeners=[Listener(hook)], clock=virtual_clock)
     dispatcher.start()
     alert = make_alert()
     incident = Incident("abc", "Queue grows", alert.severity, START, START, 0.0, (alert.key,))
