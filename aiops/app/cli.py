@@ -120,6 +120,14 @@ def _client_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
         parser = _command(commands, name, f"client:{name}", purpose)
         _url_flags(parser)
         _output_flags(parser)
+    describe = _command(commands, "describe", "", "Explain one thing.")
+    kinds = describe.add_subparsers(title="what to explain", metavar="WHAT", required=True)
+    alert = _command(kinds, "alert", "describe:alert", "Say why an alert fired, or why it does not fire.")
+    alert.add_argument("name", metavar="FINGERPRINT|RULE", help="as in 'aiops alerts -o wide', or the name of a rule")
+    alert.add_argument("entity", nargs="?", default="", metavar="ENTITY",
+                       help="with a rule: part of the entity as text, such as pool or 10.0.0.7:8000")  # fmt: skip
+    _url_flags(alert)
+    _output_flags(alert)
     _advice_commands(commands)
     health = _command(
         commands, "healthcheck", "client:healthcheck", "Ask the daemon whether it is healthy; exit 1 when not."

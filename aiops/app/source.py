@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from math import isnan
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from aiops import __version__
 from aiops.app import actuator, presets, telemetry, view
 from aiops.app.changes_view import changes_record
+from aiops.app.describe import Describer
 from aiops.app.fleet_view import fleet_record
 from aiops.app.series_view import detectors_record, history_record, names_record
 from aiops.app.spending import band_of, score_families
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from aiops.app.daemon import Daemon
 
 _SHOWN_INCIDENTS = 100
+_FINGERPRINT = re.compile("[0-9a-f]{16}")
 
 
 class DaemonSource:
@@ -48,6 +51,14 @@ class DaemonSource:
         head = self._daemon.letterhead()
         alerts = sorted(self._daemon.pipeline.machine.alerts.values(), key=lambda alert: -alert.started_at)
         return [view.alert_record(alert, head, self._daemon.silences) for alert in alerts]
+
+    async def describe(self, name: str, entity: str) -> Sequence[Record]:
+        """Why an alert fired, or why a rule did not fire."""
+        daemon = self._daemon
+        describer = Describer(daemon.pipeline, daemon.state.view, daemon.letterhead(), daemon.silences)
+        if _FINGERPRINT.fullmatch(name):
+            return await describer.of_fingerprint(name)
+        return await describer.of_rule(name, entity)
 
     def incidents(self) -> Sequence[Record]:
         """The newest incidents, open ones first."""

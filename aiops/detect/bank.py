@@ -21,6 +21,8 @@ from aiops.detect.base import (
     Detector,
     Explains,
     Guidance,
+    Look,
+    Part,
     RuleText,
     Scores,
     Severity,
@@ -219,6 +221,35 @@ class Bank:
     def rules(self) -> Mapping[str, RuleText]:
         """Every rule that is judged, by name, with its texts."""
         return self._rules
+
+    def looks(self, rule: str, window: Window) -> Iterator[Look]:
+        """What a rule saw in the last step of every series, entity or source that it is about."""
+        yield from self._conditions.looks(rule)
+        yield from self._liveness.looks(rule)
+        scores, columns = self._scores, self._policy.columns(window)
+        index = next((place for place, watch in enumerate(self._watch) if watch.rule == rule), -1)
+        if index < 0 or scores is None or len(window.keys) != len(scores.keys) or rule not in self._rules:
+            return
+        for column in np.flatnonzero(columns.watch == index).tolist():
+            key = window.keys[column]
+            if key is not None:
+                yield self._look(AlertKey(rule, key), column, window, scores)
+
+    def _look(self, key: AlertKey, column: int, window: Window, scores: BankScores) -> Look:
+        ensemble = scores.ensemble
+        values = {"value": float(window.values[-1, column]), "score": float(ensemble.score[column]),
+                  "expected": float(ensemble.expected[column]), "lower": float(ensemble.lower[column]),
+                  "upper": float(ensemble.upper[column])}  # fmt: skip
+        score = values["score"]
+        broken = None if np.isnan(score) else score >= 1
+        known = not np.isnan(values["value"])
+        note = (
+            "too little was seen of it yet, or it settles after a restart or a deploy"
+            if known and broken is None
+            else ""
+        )
+        return Look(key, broken, (Part("score >= 1, the edge of the band", broken),), values,
+                    note + self._explained(column, scores))  # fmt: skip
 
     def standing(self, window: Window) -> Mapping[str, Standing]:
         """What each rule saw in the last step; rules about sources, and those that nothing feeds, are left out."""

@@ -73,6 +73,36 @@ class Timing:
                 raise ValueError(f"expected 1 ≤ points ≤ window ≤ 64, got {needed} of {window} in {self}")
 
 
+class Part(NamedTuple):
+    """One of the conditions that must all hold for a rule to be broken; ``holds`` is None where it is unknown."""
+
+    text: str
+    holds: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a rule saw of one series or entity in the newest row.
+
+    Attributes
+    ----------
+    broken
+        Out of bounds; None where nothing can be said.
+    parts
+        Why, or why not.
+    values
+        What was seen, and what it is held against; NaN = unknown.
+    note
+        What else keeps the rule from judging, ``""`` when nothing does.
+    """
+
+    key: AlertKey
+    broken: bool | None
+    parts: tuple[Part, ...]
+    values: Mapping[str, float]
+    note: str = ""
+
+
 class Standing(NamedTuple):
     """How many series or entities a rule looks at now, how many are out of bounds, how many are fine.
 

@@ -119,6 +119,7 @@ class Condition:
     text: str
     operands: tuple[Operand, ...]
     _evaluate: _Condition
+    _parts: tuple[tuple[str, _Condition], ...]
 
     @classmethod
     def parse(cls, text: str) -> "Condition":
@@ -135,12 +136,19 @@ class Condition:
         evaluate = reader.condition(tree.body)
         if not reader.operands:
             raise ValueError(f"condition {text!r} names no signal")
-        return cls(" ".join(text.split()), tuple(reader.operands), evaluate)
+        joined = tree.body.values if isinstance(tree.body, ast.BoolOp) and isinstance(tree.body.op, ast.And) else ()
+        parts = tuple((ast.unparse(part), reader.condition(part)) for part in joined or (tree.body,))
+        return cls(" ".join(text.split()), tuple(reader.operands), evaluate, parts)
 
     def evaluate(self, frame: Frame) -> Truth:
         """Truth for every entity of the frame."""
         with np.errstate(all="ignore"):
             return self._evaluate(frame)
+
+    def each(self, frame: Frame) -> list[tuple[str, Truth]]:
+        """Truth of each part that must hold, in order, for every entity of the frame."""
+        with np.errstate(all="ignore"):
+            return [(text, evaluate(frame)) for text, evaluate in self._parts]
 
 
 class _Reader:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aiops.detect.base import AlertKey, Verdict, Window
+from aiops.detect.base import AlertKey, Look, Part, Verdict, Window
 from aiops.detect.rules import Judgement, Rule
 from aiops.signals.types import Entity, Labels, Mark, MarkKind, SeriesKey, SourceStatus
 
@@ -96,6 +96,35 @@ class Liveness:
             found += self._down(tick, status)
             found += self._stale(tick, status)
         return found
+
+    def looks(self, rule: str) -> Iterator[Look]:
+        """What a rule about sources saw of each in the last :meth:`evaluate`."""
+        tick = self._tick
+        for status in () if tick is None else tick.sources:
+            seen = self._seen[status.source]
+            key = AlertKey(rule, SeriesKey(status.entity, WHOLE))
+            parts: tuple[Part, ...]
+            if rule == self._name(Judgement.SOURCE_STALE):
+                same = seen.same_ticks * tick.window.step_seconds if tick is not None else math.nan
+                limit = max(STALE_SECONDS, STALE_INTERVALS * status.interval_seconds)
+                parts = (
+                    Part(f"the same answer for {limit:.0f} s", same >= limit),
+                    Part("under load", tick is not None and tick.loaded(status.entity)),
+                )
+                yield Look(key, self._said(key, parts), parts, {"same_answer_seconds": same})
+            elif rule == self._name(_silence(status)) and status.kind not in OWN_VERDICT:
+                silent = seen.silent_ticks * tick.window.step_seconds if tick is not None else math.nan
+                limit = DOWN_INTERVALS * status.interval_seconds
+                failing, quiet = status.failures >= DOWN_FAILURES, silent > limit
+                parts = (
+                    Part(f"{DOWN_FAILURES} failed attempts in a row, or silence for {limit:.3g} s", failing or quiet),
+                )
+                values = {"failed_attempts": float(status.failures), "silent_seconds": silent}
+                yield Look(key, self._said(key, parts), parts, values, status.error)
+
+    def _said(self, key: AlertKey, parts: Sequence[Part]) -> bool | None:
+        broken = all(part.holds for part in parts)
+        return broken or (False if self.known(key) else None)
 
     def known(self, key: AlertKey) -> bool:
         """Whether anything could be said about this alert in the last :meth:`evaluate`.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
-from aiops.detect.base import AlertKey, Severity, Standing, Timing, Verdict, Window
+from aiops.detect.base import AlertKey, Look, Part, Severity, Standing, Timing, Verdict, Window
 from aiops.detect.condition import Condition, Operand, Truth
 from aiops.detect.groups import group_of
 from aiops.detect.policy import RULE_NAME, parse_document
@@ -248,6 +248,27 @@ class Conditions:
             return False
         return not judged.rule.until.evaluate(judged.frame).true[row]
 
+    def looks(self, rule: str) -> Iterator[Look]:
+        """What a rule saw of each entity in the last :meth:`evaluate`."""
+        for judged in (one for (name, _), one in self._judged.items() if name == rule):
+            when = judged.rule.when
+            if when is None:
+                continue
+            count = len(judged.layout.entities)
+            # A truth that is the same for all comes as one.
+            parts = [
+                (text, Truth(*(np.broadcast_to(mask, (count,)) for mask in truth)))
+                for text, truth in when.each(judged.frame)
+            ]
+            now = {str(operand): judged.frame.now(operand) for operand in when.operands}
+            for row, entity in enumerate(judged.layout.entities):
+                yield Look(
+                    AlertKey(rule, SeriesKey(entity, when.operands[0].signal, when.operands[0].stat)),
+                    _known(judged.truth.true[row], judged.truth.false[row]),
+                    tuple(Part(text, _known(truth.true[row], truth.false[row])) for text, truth in parts),
+                    {name: float(values[row]) for name, values in now.items()},
+                )
+
     def standing(self) -> Mapping[str, Standing]:
         """What each rule saw in the last :meth:`evaluate`; a rule that nobody has the signals for is left out."""
         found: dict[str, Standing] = {}
@@ -281,6 +302,10 @@ class Conditions:
         for layout in layouts.values():
             layout.gaps.update(operand for operand, columns in layout.columns.items() if (columns < 0).any())
         return layouts
+
+
+def _known(true: np.bool_, false: np.bool_) -> bool | None:
+    return True if true else False if false else None
 
 
 def _breach(judged: Judged, when: Condition, row: int) -> tuple[AlertKey, Verdict]:

@@ -226,6 +226,18 @@ class Machine:
             return replace(alert, state=AlertState.INACTIVE), reason
         return replace(alert, state=AlertState.RESOLVED, history=0, judged=0, waited_seconds=alert.calm_seconds), reason
 
+    def standing(self, key: AlertKey) -> str:
+        """Where an alert stands, in words: what its windows counted, and what keeps it."""
+        alert = self._alerts.get(key)
+        timing = self._timing(key.rule)
+        if alert is None or alert.state is AlertState.RESOLVED:
+            ago = "" if alert is None else f"; resolved {alert.waited_seconds:.0f} s ago"
+            return _count(0, timing.window_points, "out of bounds", timing.breach_points) + ago
+        if not alert.active:
+            return self._breaches_in(alert)[1]
+        kept = (self._clears_in(alert)[1], self.kept_by(alert), f"not told ({alert.muted})" if alert.muted else "")
+        return "; ".join(filter(None, kept))
+
     def kept_by(self, alert: Alert) -> str:
         """Which damping keeps an active alert although it is within bounds; ``""`` when none does."""
         settings = self._settings

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aiops.detect.base import AlertKey, RuleText, Severity, Timing, Verdict, Verdicts
+from aiops.detect.base import AlertKey, Look, Part, RuleText, Severity, Timing, Verdict, Verdicts
 from aiops.incidents.slo_events import Intake, Key, covers
 from aiops.incidents.slo_settings import Indicator, Objective, SloSettings
 from aiops.incidents.wheel import Floats, Wheel
@@ -171,6 +171,29 @@ class Ledger:
                 tuple(burn for place, burn in enumerate(BURNS) if self._told[place, row]),
                 self._intake.effective_seconds.get((title, pool), float("nan")),
             )  # fmt: skip
+
+    def looks(self, rule: str) -> Iterator[Look]:
+        """What a rule about budgets saw in the last step."""
+        burns = self._burns() if self._rows else {}
+        for (title, pool), row in self._rows.items():
+            names = [text.name for text in self._texts[title]]
+            if rule not in names:
+                continue
+            places = [place for place, burn in enumerate(BURNS) if burn.fast is (rule == names[0])]
+            known = all(self._known[place, row] for place in places)
+            broken = any(self._told[place, row] and self._known[place, row] for place in places)
+            parts = [Part(f"burn rate above {BURNS[place].factor:g} over {_window(BURNS[place].long_seconds)} and "
+                          f"{_window(BURNS[place].short_seconds)} for {_window(BURNS[place].hold_seconds)}",
+                          bool(self._told[place, row]) if self._known[place, row] else None)
+                     for place in places]  # fmt: skip
+            values = {f"burn_rate_{_window(window)}": float(rates[row]) for window, rates in burns.items()}
+            values |= {
+                f"held_seconds_{_window(BURNS[place].long_seconds)}": float(self._held[place, row]) for place in places
+            }
+            least = self._objectives[title].least_events
+            note = "" if known else f"fewer than {least} requests in a long window, or none in a short one"
+            key = AlertKey(rule, series_of(self._objectives[title], pool))
+            yield Look(key, broken or (False if known else None), tuple(parts), values, note)
 
     def timing(self, rule: str) -> Timing | None:
         """K of N of a rule of ours; None for others."""

@@ -57,6 +57,11 @@ class ArchiveView:
         """What receivers heard last of each incident, newest first."""
         return self._records(NOTIFIED, "SELECT record FROM notified ORDER BY at DESC LIMIT ?", limit)
 
+    def transitions_like(self, rule: str, limit: int) -> list[Transition]:
+        """Newest transitions of the alerts of a rule, newest first."""
+        return self._records(TRANSITIONS, "SELECT record FROM transitions WHERE rule = ? ORDER BY seq DESC LIMIT ?",
+                             rule, limit)  # fmt: skip
+
     def load_opinions(self, limit: int) -> list[Opinion]:
         """Newest opinions of people, newest first, undone ones too."""
         return self._records(OPINIONS, "SELECT record FROM opinions ORDER BY at DESC, id LIMIT ?", limit)

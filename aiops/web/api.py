@@ -124,6 +124,12 @@ async def _events(request: web.Request) -> web.StreamResponse:
     return await events.stream(request)
 
 
+async def _alert(request: web.Request) -> web.Response:
+    _only(request, "entity")
+    found = await request.app[SOURCE].describe(request.match_info["name"], request.query.get("entity", ""))
+    return success({"explanations": list(found)})
+
+
 async def _incident(request: web.Request) -> web.Response:
     found = request.app[SOURCE].incident(request.match_info["id"])
     if found is None:
@@ -168,6 +174,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/api/v1/targets", _listing("activeTargets", lambda source: source.targets())),
         web.get("/api/v1/signals", _signals),
         web.get("/api/v1/alerts", _listing("alerts", lambda source: source.alerts())),
+        web.get("/api/v1/alerts/{name}", _alert),
         web.get("/api/v1/incidents", _listing("incidents", lambda source: source.incidents())),
         web.get("/api/v1/incidents/{id}", _incident),
         web.get("/api/v1/ask", _ask),

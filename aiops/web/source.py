@@ -106,6 +106,10 @@ class Source(Protocol):
         """Alerts that are not inactive."""
         ...
 
+    async def describe(self, name: str, entity: str) -> Sequence[Record]:
+        """Why an alert (by its fingerprint) fired, or why a rule did not fire; raises :class:`Refused`."""
+        ...
+
     def incidents(self) -> Sequence[Record]:
         """Incidents, newest first."""
         ...

@@ -53,6 +53,7 @@ def alerts(args: Namespace) -> int:
         Column("LABELS"),  # what to look at; the name of the alert says what is wrong
         Column("SUMMARY", wide=True),
         Column("VALUE", wide=True),
+        Column("FINGERPRINT", wide=True),
         Column("MUTED BY", wide=True),
         Column("AFTER", wide=True),
     ]
@@ -65,10 +66,9 @@ def alerts(args: Namespace) -> int:
         silences = alert.get("silencedBy")
         comments = [_text(_mapping(one), "comment") for one in (silences if isinstance(silences, list) else ())]
         muted = _text(alert, "mutedBy") or "; ".join(comments)
-        rows.append(
-            [_told(alert), name, severity, since, _pairs(labels), summary, _text(alert, "value"), muted,
-             _text(alert, "after")]
-        )  # fmt: skip
+        value, after = _text(alert, "value"), _text(alert, "after")
+        row = [_told(alert), name, severity, since, _pairs(labels), summary, value]
+        rows.append([*row, _text(alert, "fingerprint"), muted, after])
     show(data, columns, rows, output=args.output, headers=args.headers)
     return Exit.OK
 
