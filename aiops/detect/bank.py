@@ -37,10 +37,11 @@ from aiops.detect.condition import Operand
 from aiops.detect.drift import Drift
 from aiops.detect.fitting import Fitted
 from aiops.detect.iforest import IForest
-from aiops.detect.leniency import Leniency
+from aiops.detect.leniency import Leniency, widened
 from aiops.detect.liveness import Liveness
 from aiops.detect.peers import Peers
 from aiops.detect.policy import AnomalyPolicy, Compiler, PolicyColumns, Watch, not_critical
+from aiops.detect.recurrence import Recurrence
 from aiops.detect.residual import Residual
 from aiops.detect.rules import Conditions, Rule, RuleBook
 from aiops.detect.settings import DetectSettings
@@ -146,6 +147,7 @@ class Bank:
         self._tails = Tails(len(self._judges), self._default_timing, settings.budget)
         self._state = ColumnState(outside=0.0)
         self._settling = Settling(settings.minimum_samples)
+        self._recurrence = Recurrence(self._default_timing.breach_points)
         self._leniency = Leniency([watch.rule for watch in self._watch])
         self._scores: BankScores | None = None
 
@@ -181,7 +183,9 @@ class Bank:
         raw = [said[one.name] for one in self._judges]
         judged = self._tails.judge(window, columns, raw)
         said.update((one.name, scores) for one, scores in zip(self._judges, judged, strict=True))
-        quick = combine(judged, len(window.keys))
+        quick = undivided = combine(judged, len(window.keys))
+        if (divisors := self._recurrence.divisors(window)) is not None:
+            quick = widened(quick, divisors)
         ensemble = combine([quick, *(scores for name, scores in said.items() if name in SLOW)], len(window.keys))
         ensemble = self._leniency.applied(ensemble, window, columns.watch, guidance.wider)
         ensemble = replace(ensemble, score=np.where(settling, np.float32(np.nan), ensemble.score))
@@ -195,6 +199,7 @@ class Bank:
         frozen = self._frozen(columns, {*breaches, *watched}, guidance) | settling
         if raw:
             self._tails.learn(window, raw, ~frozen, ensemble.score >= 1)
+        self._recurrence.learn(undivided.score, ~frozen)
         self._learn(window, ensemble, quick.score, frozen)
         unknown = frozenset(key for key in watched if key not in breaches and not self._known(key, columns))
         held = frozenset(key for key in watched if key not in breaches and self._between(key, columns))
@@ -268,7 +273,7 @@ class Bank:
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Everything learnt, as ``detector.array`` → array [capacity]."""
-        own = {"bank": self._state.state(), "settling": self._settling.state(), "tails": self._tails.state()}
+        own = {name: part.state() for name, part in self._own().items()}
         parts = {**own, **{one.name: one.state() for one in self._detectors}}
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
@@ -277,12 +282,16 @@ class Bank:
 
         A detector that the state does not know starts anew; one whose arrays are incomplete raises ValueError.
         """
-        own = {"bank": self._state.restore, "settling": self._settling.restore, "tails": self._tails.restore}
+        own = {name: part.restore for name, part in self._own().items()}
         owners = {**own, **{one.name: one.restore for one in self._detectors}}
         for name, restore in owners.items():
             arrays = {key.removeprefix(f"{name}."): array for key, array in state.items() if key.startswith(f"{name}.")}
             if arrays:
                 restore(arrays)
+
+    def _own(self) -> dict[str, ColumnState | Settling | Tails | Recurrence]:
+        """What the bank learns beside its detectors."""
+        return {"bank": self._state, "settling": self._settling, "tails": self._tails, "recurrence": self._recurrence}
 
     def _statistics(
         self, window: Window, columns: PolicyColumns, scores: BankScores

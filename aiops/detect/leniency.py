@@ -49,12 +49,7 @@ class Leniency:
         divisors = self._divisors
         if divisors is None:
             return scores
-        return Scores(
-            score=scores.score / divisors,
-            expected=scores.expected,
-            lower=_moved(scores.expected, scores.lower, divisors),
-            upper=_moved(scores.expected, scores.upper, divisors),
-        )
+        return widened(scores, divisors)
 
     def divisor(self, column: int) -> float:
         """By how much the last scores of a column were divided."""
@@ -71,6 +66,16 @@ class Leniency:
                 divisors[column] = wider.get(scope_of(AlertKey(rule, key)), 1.0)
         np.clip(divisors, 1.0, MOST_WIDER, out=divisors)
         return divisors if (divisors > 1.0).any() else None
+
+
+def widened(scores: Scores, divisors: NDArray[np.float32]) -> Scores:
+    """Scores and bands under thresholds that are wider by a factor, [capacity]."""
+    return Scores(
+        score=scores.score / divisors,
+        expected=scores.expected,
+        lower=_moved(scores.expected, scores.lower, divisors),
+        upper=_moved(scores.expected, scores.upper, divisors),
+    )
 
 
 def _moved(

@@ -176,6 +176,17 @@ def test_what_drifts_slowly_is_not_accepted_by_staying(make_bank: Callable, make
     assert verdict.votes["drift"] >= 1 > verdict.votes["zscore"]
 
 
+def test_a_job_at_six_alarms_twice(make_bank: Callable, make_window: Callable, rng: Any) -> None:
+    bank, step, alarmed = make_bank(minimum_samples=8, relearn_after="6h"), 600.0, set()
+    for tick in range(5 * 144):
+        hour, days = tick / 6 % 24, tick // 144
+        value = (60 if 6 <= hour < 6.5 else 5) + rng.normal(0, 0.3)
+        window = replace(make_window(np.full((4, 1), value), (QUEUE,), now=tick * step), step_seconds=step)
+        if bank.step(window, window.now, (), (), ()).breaches:
+            alarmed.add(days)
+    assert alarmed == {0, 1}
+
+
 def test_it_is_not_accepted_during_a_critical_alert(player: Player) -> None:
     critical = [AlertKey("EngineStuck", SeriesKey(REPLICA, "running"))]
     for _ in range(500):
