@@ -23,6 +23,7 @@ FAULT_AFTER_SECONDS = 8.0
 DETECTED_WITHIN_SECONDS = 45.0
 USUAL_ADDRESS = "127.0.0.1:9797"
 _STRUCK = 1
+_WINDOW_SECONDS = 600.0  # charts of a demo should not be an hour wide
 
 
 def _config(fleet: Fleet, listen_address: str, folder: Path) -> Config:
@@ -31,7 +32,7 @@ def _config(fleet: Fleet, listen_address: str, folder: Path) -> Config:
         interval=1.0,
         scrape=ScrapeSettings(jobs=(JobSettings(name="demo", targets=targets, interval=1.0),)),
         nvml=NvmlSettings(enabled=Enabled.OFF),
-        store=StoreSettings(directory=folder),
+        store=StoreSettings(directory=folder, window=_WINDOW_SECONDS),
         web=WebSettings(listen_address=listen_address),
     )
 

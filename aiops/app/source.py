@@ -227,6 +227,8 @@ class DaemonSource:
             "listeners": daemon.server.events.listeners,
             "listenersRefused": daemon.server.events.refused,
             "listenersDropped": daemon.server.events.dropped,
+            "alertBudgetAsked": daemon.config.detect.budget,
+            "alertBudgetFired": daemon.spending.per_week(daemon.clock.now()),
             "configFile": daemon.config_file,
             "lastReloadSuccessful": daemon.reload_successful,
             "storage": str(daemon.config.store.directory),

@@ -147,6 +147,22 @@ async def test_a_span_drawn_in_a_chart_is_kept_in_the_address(browser: Browser, 
         assert page.complaints == []
 
 
+async def test_a_false_alarm_can_be_told_and_taken_back(browser: Browser, demo: tuple[Daemon, str]) -> None:
+    daemon, url = demo
+    async with visit(browser, url) as page:
+        await page.open(views(daemon)["incident"])
+        await page.page.get_by_label("note").fill("load <b>test</b>")
+        await page.page.get_by_role("button", name="False alarm").click()
+        said = page.page.locator("form.said", has_text="LLMQueueLengthAnomalous").first
+        await expect(said).to_contain_text("(load <b>test</b>): counted in the precision")
+        await expect(page.page.get_by_label("note")).to_have_value("")
+        assert await page.axe() == []
+        before = await page.page.locator("form.said").count()
+        await said.get_by_role("button", name="Take it back").click()
+        await expect(page.page.locator("form.said")).to_have_count(before - 1)
+        assert page.complaints == []
+
+
 async def test_what_strangers_wrote_stays_text(browser: Browser, crowded: tuple[Daemon, str]) -> None:
     daemon, url = crowded
     incident = next(iter(daemon.pipeline.grouping.incidents))

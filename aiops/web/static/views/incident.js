@@ -1,27 +1,28 @@
 // One incident: what happened, why, and the signals that show it.
 
-import { get } from "../api.js";
+import { get, post } from "../api.js";
 import { Charts, frameOf, place } from "../chart.js";
 import { h, table } from "../dom.js";
 import { clock, entityText, exploreLink, number, part, signalName } from "../format.js";
-import { heading, lasting, pill, thing } from "../parts.js";
+import { heading, lasting, pill, thing, when } from "../parts.js";
 
 const MOST_CHARTS = 8;
 const PARTS = { what: "What", since: "Since", impact: "Impact", cause: "Likely cause", ruled_out: "Ruled out",
   changes: "Changes", actions: "What to do", confidence: "How sure" };
 
-export default function incident({ rest }) {
+export default function incident({ rest }, { refresh }) {
   const charts = new Charts();
   let frames = [];
   return {
     async load() {
-      const [{ incident: one }, { alerts }] = await Promise.all([get(`incidents/${encodeURIComponent(rest)}`), get("alerts")]);
+      const [{ incident: one }, { alerts }, { feedback: said }] = await Promise.all(
+        [get(`incidents/${encodeURIComponent(rest)}`), get("alerts"), get("feedback")]);
       const mine = alerts.filter((alert) => alert.incident === one.id);
-      const series = distinct(mine).slice(0, MOST_CHARTS);
+      const series = distinct(mine, one.diagnosis).slice(0, MOST_CHARTS);
       const ranges = await Promise.all(series.map((key) => get("signals/range", { ...key, limit: 1 })));
-      return { one, mine, ranges };
+      return { one, mine, ranges, said: said.filter((saying) => saying.incident === one.id && !saying.undoneAt) };
     },
-    render({ one, mine, ranges }) {
+    render({ one, mine, ranges, said }) {
       const marks = marksOf(one);
       frames = ranges.filter((answer) => answer.series.length).map((answer) => {
         const [series] = answer.series;
@@ -35,7 +36,7 @@ export default function incident({ rest }) {
             ` since ${clock(one.startsAt)}, ${lasting(one.startsAt, one.endsAt)} · ${one.id}`)),
         h("div", { class: "columns" },
           h("section", null, told(one.summary)),
-          h("section", null, diagnosis(one.diagnosis), runbooks(mine))),
+          h("section", null, diagnosis(one.diagnosis), runbooks(mine), feedback(one, said, refresh))),
         frames.length ? h("section", null, heading("Signals", "band: what was expected; strip: how unusual"), h("div", { class: "charts" }, frames.map((item) => item.element))) : null,
         heading("Alerts", String(one.alerts.length)),
         table(["state", "alert", "series", "why"], one.alerts.map((alert) => [
@@ -48,13 +49,18 @@ export default function incident({ rest }) {
   };
 }
 
-/** The series that the alerts watch, each once. */
-function distinct(alerts) {
+/** The series that the alerts watch, and those that speak for the likeliest cause; each once. */
+function distinct(alerts, diagnosis) {
   const found = new Map();
+  const add = (signal, stat, entity) => found.set(`${signal} ${stat} ${entity}`, { signal, stat, entity: part(entity) });
   for (const { labels } of alerts) {
     const { alertname, severity, signal, stat = "", ...entity } = labels;
     const pairs = Object.entries(entity).sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, value]) => `${name}="${value}"`);
-    if (signal) found.set(`${signal} ${stat} ${pairs}`, { signal, stat, entity: part(`{${pairs.join(",")}}`) });
+    if (signal) add(signal, stat, `{${pairs.join(",")}}`);
+  }
+  const cited = new Set(diagnosis?.causes[0]?.evidence ?? []);
+  for (const { id, series } of diagnosis?.evidence ?? []) {
+    if (series && cited.has(id)) add(series.signal, series.stat, entityText(series.entity).replace(/^[a-z]+/, ""));
   }
   return [...found.values()];
 }
@@ -92,18 +98,50 @@ function diagnosis(found) {
   if (!found) return null;
   const evidence = new Map(found.evidence.map((one) => [one.id, one]));
   const cited = (ids) => h("ul", { class: "evidence" }, ids.map((id) => evidence.get(id)).filter(Boolean).map((one) => h("li", null, fact(one))));
-  return [heading("Why", found.abstained ? found.reason : ""),
-    h("ol", { class: "causes" }, found.causes.map((cause) => h("li", null, h("strong", null, cause.title),
+  return [heading("Why", `ranked by ${found.ranker}`), found.abstained ? h("p", null, found.reason) : null,
+    h("ol", { class: "causes" }, found.causes.map((cause) => h("li", null, h("strong", null, cause.title), " ", thing(cause.entity),
       h("span", { class: "dim" }, ` ${number(cause.confidence, "ratio")} of its signs seen`), h("p", null, cause.fix), cited(cause.evidence)))),
-    found.ruled_out.length ? [heading("Ruled out"), h("ul", { class: "plain" }, found.ruled_out.map((one) =>
+    found.ruledOut.length ? [heading("Ruled out"), h("ul", { class: "plain" }, found.ruledOut.map((one) =>
       h("li", null, h("strong", null, one.cause), `: ${one.reason}`)))] : null,
     found.changes.length ? [heading("Changes before it"), h("ul", { class: "plain" }, found.changes.map((one) =>
       h("li", null, `${clock(one.at)} ${one.kind}: ${one.detail}`)))] : null];
 }
 
+/** A fact with the way to see it again: its chart, and the query for Prometheus. */
 function fact(one) {
   const { series } = one;
-  return [h("span", { class: "dim" }, `${one.id} `), series ? h("a", { href: exploreLink(series.signal, series.stat, entityText(series.entity)) }, one.text) : one.text];
+  return [h("span", { class: "dim" }, `${one.id} `),
+    series ? h("a", { href: exploreLink(series.signal, series.stat, entityText(series.entity)) }, one.text) : one.text,
+    one.query ? h("details", { class: "query" }, h("summary", null, "query"), h("code", null, one.query)) : null];
+}
+
+const JUDGEMENTS = [["true", "Something was wrong"], ["false", "False alarm"], ["expected", "Expected: planned or usual"]];
+
+/** What people said of it, and the buttons to say it. */
+function feedback(one, said, refresh) {
+  const send = (path, body) => async (event) => {
+    const place = event.currentTarget.closest("form");
+    const note = place.querySelector("input")?.value.trim() ?? "";
+    try {
+      await post(path, note ? { ...body, note } : body);
+      place.reset();
+      place.querySelector("output").textContent = "";
+      refresh();
+    } catch (error) {
+      place.querySelector("output").textContent = error.message;
+    }
+  };
+  const words = Object.fromEntries(JUDGEMENTS);
+  return [heading("Was it right?"),
+    h("form", { class: "controls", "data-key": `feedback ${one.id}`, onsubmit: (event) => event.preventDefault() },
+      h("label", null, "note ", h("input", { type: "search", maxlength: 1000 })),
+      JUDGEMENTS.map(([value, text]) => h("button", { type: "button", onclick: send("feedback", { incident: one.id, judgement: value }) }, text)),
+      h("output", { class: "critical", role: "status" })),
+    said.map((saying) => h("form", { class: "said", "data-key": saying.id, onsubmit: (event) => event.preventDefault() },
+      h("p", null, h("strong", null, words[saying.judgement] ?? saying.judgement), ` on ${saying.alertname}, `, when(saying.at),
+        saying.note ? ` (${saying.note})` : "", saying.effects.length ? `: ${saying.effects.join("; ")}. ` : ". ",
+        h("button", { type: "button", onclick: send(`feedback/${saying.id}/undo`, {}) }, "Take it back"),
+        h("output", { class: "critical", role: "status" }))))];
 }
 
 function runbooks(alerts) {

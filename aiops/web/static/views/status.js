@@ -18,6 +18,8 @@ export default function status() {
         stat("bands", number(data.bandBytes, "bytes")),
         stat("series", number(data.series), `of ${number(data.seriesLimit)}`),
         stat("open pages", number(data.listeners))),
+      stats(stat("false alerts asked for", number(data.alertBudgetAsked), "a week at most"),
+        stat("statistical alerts fired", number(data.alertBudgetFired), "a week, true ones among them")),
       heading("Receivers"),
       table(["health", "name", "kind", "queue", "sent", "dropped", "last error"], data.receivers.map((one) =>
         [pill(one.health === "up" ? "ok" : "critical", one.health), one.name, one.kind, number(one.queueLength), number(one.sent),
