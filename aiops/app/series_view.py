@@ -88,8 +88,13 @@ def _series(pipeline: Pipeline, key: SeriesKey, values: NDArray[np.float32], at:
 
 
 def _short(values: NDArray[np.float32]) -> list[float]:
-    """As Python numbers with the digits that float32 has, so that the answer stays small."""
-    return [float(f"{value:.6g}") for value in values.tolist()]
+    """As Python numbers with six digits, about what float32 has, so that the answer stays small."""
+    exact = values.astype(np.float64)
+    with np.errstate(all="ignore"):
+        size = np.floor(np.log10(np.abs(exact)))
+        scale = 10.0 ** np.where(np.isfinite(size), 5.0 - size, 0.0)
+        rounded = np.where(np.isfinite(exact), np.rint(exact * scale) / scale, exact)
+    return rounded.tolist()  # type: ignore[no-any-return]
 
 
 def detectors_record(pipeline: Pipeline) -> Record:

@@ -70,7 +70,7 @@ def views(daemon: Daemon) -> dict[str, str]:
 
 TOLD = {
     "ask": ("Understood as", "alerts; from", "fires since"),
-    "overview": ("open incident", "Requests run but no token comes", "demo / demo-7b", "gpu-node-1", "left"),
+    "overview": ("open incident", "Requests run but no token comes", "demo / demo-7b", "gpu-node-1", "% left", "keep"),
     "incident": ("Requests run but no token comes", "EngineStuck", "engine-stuck", "expected up to"),
     "explore": ("Requests admitted but not yet running.", "zscore"),
     "capacity": ("replicas advised", "What binds", "M/M/c"),

@@ -36,6 +36,7 @@ export function follow(onTick, onState) {
     onState("live");
     onTick(JSON.parse(event.data));
   });
+  source.addEventListener("open", () => onState("live"));
   source.addEventListener("error", () => {
     if (source.readyState === EventSource.CLOSED) {
       onState("polling");

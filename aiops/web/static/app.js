@@ -100,7 +100,7 @@ function tell(state) {
   how = state;
   const late = lastTick && age(lastTick) > 30;
   const text = {
-    live: late ? `no tick for ${duration(age(lastTick))}` : `live · ${clock(lastTick)}`,
+    live: !lastTick ? "live" : late ? `no tick for ${duration(age(lastTick))}` : `live · ${clock(lastTick)}`,
     polling: "every 10 s", lost: "daemon not reached", connecting: "connecting",
   }[state];
   live.textContent = text;

@@ -114,13 +114,14 @@ function times(plot, ticks) {
 /** Room for the line and for the band near it; a far bound must not flatten the line. */
 function bounds(frame, low, high) {
   if (low === null || high === null || !Number.isFinite(low)) return [0, 1];
-  const room = Math.max(high - low, Math.abs(high) * 0.05, 1e-9);
+  const flat = high - low <= Math.abs(high) * 1e-6;
+  const room = flat ? Infinity : high - low;
   for (const [index] of frame.at.entries()) {
     const [under, over] = [frame.lower?.[index], frame.upper?.[index]];
     if (Number.isFinite(under) && under > low - 2 * room) low = Math.min(low, under);
     if (Number.isFinite(over) && over < high + 2 * room) high = Math.max(high, over);
   }
-  const pad = Math.max((high - low) * 0.08, room * 0.04);
+  const pad = Math.max((high - low) * 0.08, Math.abs(high) * 0.02, high === low ? 1e-3 : 0);
   const floor = low >= 0 && low - pad < 0 ? 0 : low - pad;
   return [floor, high + pad * 1.6];
 }

@@ -41,12 +41,18 @@ export default function incident({ rest }, { refresh }) {
         heading("Alerts", String(one.alerts.length)),
         table(["state", "alert", "series", "why"], one.alerts.map((alert) => [
           alert.state ? pill(alert.state === "firing" ? one.severity : "resolved", alert.state) : "forgotten",
-          h("strong", null, alert.alertname), h("span", { class: "mono" }, alert.series), alert.reason ?? ""]), "Its alerts are forgotten.", "Alerts"),
+          h("strong", null, alert.alertname), seriesOf(alert), alert.reason ?? ""]), "Its alerts are forgotten.", "Alerts"),
       ];
     },
     drawn: () => frames.forEach(({ key, frame }) => charts.draw(document.getElementById("main"), key, frame)),
     close: () => charts.close(),
   };
+}
+
+/** `queue_len replica 10.0.0.1:8000`, with a link to its chart. */
+function seriesOf({ series, entity }) {
+  const [signal, stat = ""] = series.split(" of ")[0].split(":");
+  return [h("a", { href: exploreLink(signal, stat, entityText(entity)) }, signalName(signal, stat)), " ", thing(entity)];
 }
 
 /** The series that the alerts watch, and those that speak for the likeliest cause; each once. */

@@ -2,27 +2,26 @@
 
 import { get } from "../api.js";
 import { clipped, h } from "../dom.js";
-import { entityName, entityText, exploreLink, number, whole } from "../format.js";
+import { clock, entityName, entityText, exploreLink, number, whole } from "../format.js";
 import { bar, heading, lasting, pill, stat, stats, when } from "../parts.js";
-
-const optional = (path) => get(path).catch((error) => (error.code === 404 || error.code === 503 ? null : Promise.reject(error)));
 
 export default function overview() {
   return {
     async load() {
-      const [fleet, incidents, advice, slo] = await Promise.all(
-        [get("fleet"), get("incidents"), get("recommendations"), optional("slo")]);
+      const [fleet, incidents, advice, slo, maintenance] = await Promise.all(
+        ["fleet", "incidents", "recommendations", "slo", "maintenance"].map((path) => get(path)));
       const open = incidents.incidents.filter((one) => one.state === "open").sort((a, b) => rank(a) - rank(b));
-      const told = await Promise.all(open.slice(0, 5).map((one) => optional(`incidents/${encodeURIComponent(one.id)}`)));
-      return { fleet, open, over: incidents.incidents.filter((one) => one.state !== "open"), slo,
+      const told = await Promise.all(open.slice(0, MOST_TOLD).map((one) => get(`incidents/${encodeURIComponent(one.id)}`).catch(() => null)));
+      return { fleet, open, over: incidents.incidents.filter((one) => one.state !== "open"), slo, maintenance,
         told: told.map((one) => one?.incident ?? null), advice: advice.recommendations };
     },
-    render: ({ fleet, open, over, told, advice, slo }) => [
+    render: ({ fleet, open, over, told, advice, slo, maintenance }) => [
       headline(fleet, open),
       open.length ? h("div", { class: "cards" }, open.map((one, index) => card(one, told[index]))) : null,
-      slo ? budgets(slo) : null,
+      planned(maintenance),
       fleet.pools.length ? fleet.pools.map((pool) => poolSection(pool, advice)) : h("p", { class: "dim" },
         "No serving engine is known yet. ", h("a", { href: "#/targets" }, "What the targets say")),
+      budgets(slo),
       fleet.nodes.length ? h("section", null, heading("GPUs by node"), h("div", { class: "tiles" }, fleet.nodes.map(node))) : null,
       fleet.elsewhere.length ? h("section", null, heading("Elsewhere"), h("div", { class: "tiles" }, fleet.elsewhere.map(tile))) : null,
       over.length ? h("section", null, heading("Over lately"), h("ul", { class: "plain" }, over.slice(0, 5).map((one) =>
@@ -33,6 +32,7 @@ export default function overview() {
 }
 
 const MOST_TILES = 12;
+const MOST_TOLD = 5;
 const rank = (incident) => ["critical", "warning", "info"].indexOf(incident.severity);
 
 function headline(fleet, open) {
@@ -152,17 +152,24 @@ function gpu(one) {
     n.gpu_throttle > 0 ? h("strong", { class: "warning" }, "throttled") : null);
 }
 
+/** One line for each: how much is left, and how fast it goes. */
 function budgets({ budgets: all }) {
   if (!all.length) return null;
-  return h("section", null, heading("Error budgets", "what is left of them"), h("div", { class: "budgets" }, all.map((one) => {
+  const many = new Set(all.map((one) => entityText(one.entity))).size > 1;
+  return h("section", null, heading("Error budgets"), h("ul", { class: "budgets" }, all.map((one) => {
     const state = one.told.length ? "critical" : one.burning.length || one.budgetLeft < 0.25 ? "warning" : "ok";
-    const goal = one.threshold === null ? one.of : `${one.of} within ${number(one.threshold, "seconds")}`;
-    return h("article", { class: `tile ${state}`, "data-key": `${one.slo} ${entityText(one.entity)}` },
-      h("p", { class: "meta" }, pill(state, one.told.length ? "burning" : one.burning.length ? "burns" : "steady"),
-        h("span", { class: "dim" }, entityName(one.entity))),
-      h("p", { class: "left" }, h("strong", null, number(one.budgetLeft, "ratio")), " left ",
-        bar(1 - one.budgetLeft, `error budget of ${one.slo} used`)),
-      h("p", { class: "dim" }, `${number(one.objective, "ratio")} of ${goal}; burn `,
-        `${number(one.burnRates["1h"])} × in 1 h, ${number(one.burnRates["6h"])} × in 6 h`));
+    const goal = one.threshold === null ? `without ${one.of}` : `of ${one.of} within ${number(one.threshold, "seconds")}`;
+    return h("li", { "data-key": `${one.slo} ${entityText(one.entity)}` },
+      pill(state, state === "ok" ? "steady" : one.told.length ? "burning" : one.burning.length ? "burns" : "little left"),
+      h("span", null, `${number(one.objective, "ratio")} ${goal}`, many ? h("span", { class: "dim" }, ` · ${entityName(one.entity)}`) : null),
+      h("span", null, bar(1 - one.budgetLeft, `error budget of ${one.slo} used`), h("strong", null, number(one.budgetLeft, "ratio")), " left"),
+      h("span", { class: "dim" }, `burns ${number(one.burnRates["1h"])} × in 1 h, ${number(one.burnRates["6h"])} × in 6 h`));
   })));
+}
+
+/** Why it may be quieter than usual. */
+function planned({ windows }) {
+  const now = windows.filter((one) => one.state === "active");
+  return now.length ? h("div", { class: "notice" }, now.map((one) => h("p", { "data-key": one.id }, h("strong", null, `Maintenance ${one.name}`),
+    ` until ${clock(one.ends)}: ${Object.entries(one.matches).map(([name, value]) => `${name}=${value}`).join(" ") || "everything"}; holds back ${one.skip.join(" and ")}`))) : null;
 }
