@@ -107,6 +107,30 @@ def _trust() -> Row:
                 width=6,
             ),
             Panel(
+                "Models that compete",
+                "Factor by which each model missed the waits of an hour; the smallest decides.",
+                (Target(_of_pool("aiops_capacity_backtest_error_ratio", "model"), f"{_NAME} {{{{model}}}}"),),
+                axis="times",
+                width=6,
+            ),
+            Panel(
+                "Model that decides",
+                "Which model the advice of each pool rests on.",
+                (Target(_of_pool("aiops_capacity_model_info", "model"), f"{_NAME} {{{{model}}}}"),),
+                look=Look.TABLE,
+                width=6,
+            ),
+            Panel(
+                "Changes of replicas",
+                "Changes that the actuator made, by how they ended, and (dashed) whether this daemon may make any.",
+                (
+                    Target(f"sum by (pool, outcome) (increase({own('aiops_actuations_total')}[{RATE}]))",
+                           "{{pool}} {{outcome}}"),
+                    Target(f"max({own('aiops_actuator_leader')})", "leads", line=True),
+                ),
+                width=6,
+            ),
+            Panel(
                 "What became of advice",
                 "Recommendations by what was done with them, and steps of the planner by how they ended.",
                 (

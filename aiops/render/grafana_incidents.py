@@ -2,6 +2,7 @@
 
 from aiops.render.grafana import RATE, Board, Look, Panel, Row, Target
 from aiops.render.grafana_own import OWN, VARIABLES, number, own, rate
+from aiops.render.grafana_scores import anomalies, error_budgets, inbound, trust
 
 _STATES = ("critical", "warning", "info")
 _PACK = 'alertname=~"(LLM|GPU|Host|AIOps).+", alertname!="AIOpsHeartbeat"'
@@ -14,8 +15,8 @@ def incidents() -> Board:
         title="aiops / incidents and alerts",
         about="What is wrong, since when, and whether people were told. Causes are told by the page of aiops.",
         source=OWN,
-        variables=VARIABLES[:2],
-        rows=(_now(), _time(), _rules(), _told()),
+        variables=VARIABLES,
+        rows=(_now(), error_budgets(), _time(), anomalies(), trust(), _rules(), _told(), inbound()),
     )
 
 

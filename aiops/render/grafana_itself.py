@@ -2,6 +2,7 @@
 
 from aiops.render.grafana import RATE, Board, Look, Panel, Row, Target
 from aiops.render.grafana_own import OWN, number, own, rate
+from aiops.render.grafana_scores import words
 
 _SELF = "{{instance}}"
 
@@ -13,7 +14,7 @@ def itself() -> Board:
         title="aiops / itself",
         about="Does the daemon keep up, read its sources, tell people, and store what it learns?",
         source=OWN,
-        rows=(_now(), _pipeline(), _sources(), _notices(), _storage(), _fits(), _process()),
+        rows=(_now(), _pipeline(), _sources(), _notices(), _storage(), _fits(), words(), _process()),
     )
 
 
