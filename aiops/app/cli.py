@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     _check_commands(commands)
     _client_commands(commands)
     _question_commands(commands)
+    _assistant_commands(commands)
     _feedback_commands(commands)
     _maintenance_commands(commands)
     _metrics_commands(commands)
@@ -143,6 +144,13 @@ def _question_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     ask.add_argument("question", nargs="+", metavar="WORD", help='such as "why was TTFT high at 14:00?"; times are UTC')
     _url_flags(ask)
     _output_flags(ask)
+
+
+def _assistant_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    mcp = _command(
+        commands, "mcp", "mcp:serve", "Serve the daemon's answers to an assistant (Model Context Protocol, stdio)."
+    )
+    _url_flags(mcp)
 
 
 def _feedback_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
