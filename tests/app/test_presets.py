@@ -27,6 +27,7 @@ def test_in_a_wheel(tmp_path: Path) -> None:
         archive.extractall(tmp_path / "site")
         names = archive.namelist()
     assert "aiops/py.typed" in names
+    assert {"aiops/web/static/index.html", "aiops/web/static/uplot/LICENSE"} <= set(names)
     assert any(name.startswith("aiops/_data/models/engines/") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "docs/"))]
     code = "from aiops.app.presets import *; print(shipped(Folder.MODELS))"

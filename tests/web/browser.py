@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 SCREENSHOTS = os.environ.get("AIOPS_SCREENSHOTS", "")
 """Folder for a picture of every view; empty: none are made."""
 WIDTHS = {"desktop": (1280, 800), "phone": (390, 844)}
+expect.set_options(timeout=20_000)  # a loaded machine is no reason to fail
 # Ours are static files, so a 404 is a mistake; what the API refuses is shown by the view.
 _IGNORED = re.compile(r"favicon")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -109,6 +110,21 @@ async def test_the_light_theme_can_be_read_too(browser: Browser, demo: tuple[Dae
             await page.open(places[name])
             await page.picture(f"{name}-light")
             assert await page.axe() == [], name
+        assert page.complaints == []
+
+
+async def test_a_daemon_that_watches_nothing_does_not_look_well(browser: Browser, tmp_path: Path) -> None:
+    async with running(Daemon(config(tmp_path, {}))) as url, visit(browser, url) as page:
+        for place, words in (
+            ("#/", "Nothing is watched yet"),
+            ("#/explore", "Nothing has been read yet"),
+            ("#/capacity", "No advice yet"),
+            ("#/alerts", "No alert is pending"),
+            ("#/targets", "Nothing is read yet"),
+        ):
+            await page.open(place)
+            await expect(page.page.locator("main")).to_contain_text(words)
+        assert await page.page.locator(".headline.ok").count() == 0
         assert page.complaints == []
 
 

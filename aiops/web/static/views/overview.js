@@ -19,8 +19,7 @@ export default function overview() {
       headline(fleet, open),
       open.length ? h("div", { class: "cards" }, open.map((one, index) => card(one, told[index]))) : null,
       planned(maintenance),
-      fleet.pools.length ? fleet.pools.map((pool) => poolSection(pool, advice)) : h("p", { class: "dim" },
-        "No serving engine is known yet. ", h("a", { href: "#/targets" }, "What the targets say")),
+      fleet.pools.map((pool) => poolSection(pool, advice)),
       budgets(slo),
       fleet.nodes.length ? h("section", null, heading("GPUs by node"), h("div", { class: "tiles" }, fleet.nodes.map(node))) : null,
       fleet.elsewhere.length ? h("section", null, heading("Elsewhere"), h("div", { class: "tiles" }, fleet.elsewhere.map(tile))) : null,
@@ -42,6 +41,12 @@ function headline(fleet, open) {
   const silent = replicas.filter((one) => one.health === "silent").length;
   const worst = open.some((one) => one.severity === "critical") ? "critical"
     : open.some((one) => one.severity === "warning") ? "warning" : open.length ? "info" : silent ? "silent" : "ok";
+  if (!replicas.length && !gpus.length && !open.length) {
+    return [h("div", { class: "headline silent" }, h("h1", null, "Nothing is watched yet"),
+      h("p", null, "No serving engine and no GPU has been read.")),
+    h("p", null, h("a", { href: "#/targets" }, "See what the targets say"), ", or name one: ",
+      h("code", null, "aiops run --target http://localhost:8000/metrics"))];
+  }
   const text = open.length ? `${open.length} open ${open.length === 1 ? "incident" : "incidents"}` : "No open incident";
   const parts = [
     count(fleet.pools.length, "pool"), count(replicas.length, "replica"),
