@@ -7,22 +7,22 @@ executed as Python. Truth has three values. A comparison with an unknown operand
 ``not`` follow Kleene (false and unknown = false, true or unknown = true), so that a missing signal can neither
 raise an alert nor clear one.
 
-======================  ==========================================================================
-``signal``              newest value, a name of the catalogue
-``signal.p95``          a statistic of a distribution: ``mean p50 p95 p99 rate``
-``+ - * /``             arithmetic; a result that is not finite is unknown
-``< <= > >= == !=``     comparison, also chained
-``and or not``          three-valued logic
-``known(x)``            whether the operand has a value now; never unknown
-``surely(condition)``   true where it is true, false where it is false or unknown
-``highest(x, n)``       largest known value of a signal in the last n points; ``lowest`` likewise
-``unchanged(x, n)``     the last n points are one and the same number; unknown while too few are known
-``average(x, n)``       mean of the known values in the last n points: of a share, its share of that time
-``peers(x)``            median of the others: replicas of the pool, GPUs of the node; unknown without another
-``seconds_until(x, limit, n)``  seconds until a straight line through the last n points reaches the limit; 0 when it
-                        is reached, infinite unless every point of the last third lies above all of the first third
-``lead_time``           seconds that a new replica needs until it serves (``capacity.lead_time``)
-======================  ==========================================================================
+========================  ========================================================================================
+``signal``                newest value, a name of the catalogue
+``signal.p95``            a statistic of a distribution: ``mean p50 p95 p99 rate``
+``+ - * /``               arithmetic; a result that is not finite is unknown
+``< <= > >= == !=``       comparison, also chained
+``and or not``            three-valued logic
+``known(x)``              whether the operand has a value now; never unknown
+``surely(condition)``     true where it is true, false where it is false or unknown
+``highest(x, n)``         largest known value of a signal in the last n points; ``lowest`` likewise
+``unchanged(x, n)``       the last n points are one and the same number; unknown while too few are known
+``average(x, n)``         mean of the known values in the last n points: of a share, its share of that time
+``peers(x)``              median of the others: replicas of the pool, GPUs of the node; unknown without another
+``seconds_until(x, y, n)``  seconds until a straight line through the last n points reaches y; 0 when it is reached,
+                          infinite unless every point of the last third lies above all of the first third
+``lead_time``             seconds that a new replica needs until it serves (``capacity.lead_time``)
+========================  ========================================================================================
 """
 
 import ast

@@ -145,7 +145,7 @@ class Ledger:
         if not isnan(self._kept_at):
             elapsed_seconds = max(elapsed_seconds, min(now - self._kept_at, self._settings.period))
             self._kept_at = float("nan")
-        self._turn(elapsed_seconds, readings)
+        self._turn(now, elapsed_seconds)
         self._count(readings)
         self._judge(elapsed_seconds)
         own = {key for key in watched if key.rule in self.rules}
@@ -155,19 +155,21 @@ class Ledger:
 
     def budgets(self) -> Iterator[Budget]:
         """Every budget as it stands, in order of the objectives."""
-        if not self._rows:
+        order = {title: place for place, title in enumerate(self._objectives)}
+        yield from self._budgets(sorted(self._rows, key=lambda key: (order[key[0]], str(key[1]))))
+
+    def _budgets(self, keys: Sequence[Key]) -> Iterator[Budget]:
+        if not keys:
             return
         burns = self._burns()
         total, bad = self._quarters.sums(self._settings.period)
-        burning = self._held > 0.0
-        order = {title: place for place, title in enumerate(self._objectives)}
-        for (title, pool), row in sorted(self._rows.items(), key=lambda item: (order[item[0][0]], str(item[0][1]))):
-            objective = self._objectives[title]
+        for title, pool in keys:
+            objective, row = self._objectives[title], self._rows[title, pool]
             left = 1.0 - bad[row] / (total[row] * (1.0 - objective.objective)) if total[row] > 0.0 else float("nan")
             yield Budget(
                 objective, pool, float(total[row]), float(bad[row]), float(left),
                 {window: float(values[row]) for window, values in burns.items()},
-                tuple(burn for place, burn in enumerate(BURNS) if burning[place, row]),
+                tuple(burn for place, burn in enumerate(BURNS) if self._held[place, row] > 0.0),
                 tuple(burn for place, burn in enumerate(BURNS) if self._told[place, row]),
                 self._intake.effective_seconds.get((title, pool), float("nan")),
             )  # fmt: skip
@@ -200,13 +202,13 @@ class Ledger:
         text = self.rules.get(rule)
         return None if text is None else text.timing
 
-    def _turn(self, seconds: float, readings: Sequence[Reading]) -> None:
+    def _turn(self, now: float, seconds: float) -> None:
         self._minutes.turn(seconds)
         self._tens.turn(seconds)
         if self._quarters.turn(seconds) and self._rows:
             alive = np.flatnonzero(self._quarters.counts[0].any(axis=1))
             self._keep(alive)
-            self._intake.forget(reading.source for reading in readings)
+            self._intake.forget(now - _HOUR)
 
     def _keep(self, rows: NDArray[np.intp]) -> None:
         place = {int(row): new for new, row in enumerate(rows)}
@@ -262,7 +264,7 @@ class Ledger:
     def _judge(self, elapsed_seconds: float) -> None:
         if not self._rows:
             return
-        burns = self._burns()
+        burns = self._burns()  # float64 [rows] per window
         least = np.array([self._objectives[title].least_events for title, _ in self._rows], np.float64)
         for place, burn in enumerate(BURNS):
             long, short = burns[burn.long_seconds], burns[burn.short_seconds]
@@ -275,21 +277,15 @@ class Ledger:
             self._known[place] = known
 
     def _breaches(self) -> Iterator[tuple[AlertKey, Verdict]]:
-        told = np.flatnonzero((self._told & self._known).any(axis=0))
-        if not len(told):
-            return
-        keys = {row: key for key, row in self._rows.items()}
-        burns = self._burns()
-        budget = {(one.objective.title, one.pool): one for one in self.budgets()}
-        for row in told.tolist():
-            title, pool = keys[row]
+        burning = self._told & self._known
+        told = np.atleast_1d(burning.any(axis=0))
+        for budget in self._budgets([key for key, row in self._rows.items() if told[row]] if told.any() else ()):
+            title, row = budget.objective.title, self._rows[budget.objective.title, budget.pool]
             for text, fast in zip(self._texts[title], (True, False), strict=True):
-                pairs = [burn for place, burn in enumerate(BURNS)
-                         if burn.fast is fast and self._told[place, row] and self._known[place, row]]  # fmt: skip
+                pairs = [burn for place, burn in enumerate(BURNS) if burn.fast is fast and burning[place, row]]
                 if pairs:
-                    key = AlertKey(text.name, series_of(self._objectives[title], pool))
-                    worst = max(pairs, key=lambda burn: burn.factor)
-                    yield key, _verdict(text, worst, burns, row, budget[title, pool])
+                    key = AlertKey(text.name, series_of(budget.objective, budget.pool))
+                    yield key, _verdict(text, max(pairs, key=lambda burn: burn.factor), budget)
 
     def _fine(self, key: AlertKey) -> bool:
         """Every pair of this alert could be judged."""
@@ -360,8 +356,8 @@ def _text(objective: Objective, ending: str, severity: Severity, *, fast: bool) 
     return RuleText(f"{words.alert}Budget{ending}", severity, _TIMING, words.summary, about, words.runbook)
 
 
-def _verdict(text: RuleText, pair: Burn, burns: Mapping[float, Floats], row: int, budget: Budget) -> Verdict:
-    long, short = float(burns[pair.long_seconds][row]), float(burns[pair.short_seconds][row])
+def _verdict(text: RuleText, pair: Burn, budget: Budget) -> Verdict:
+    long, short = budget.burn[pair.long_seconds], budget.burn[pair.short_seconds]
     objective = budget.objective
     bad = long * (1.0 - objective.objective)
     than = f" (more than {budget.effective_seconds:g} s)" if not isnan(budget.effective_seconds) else ""

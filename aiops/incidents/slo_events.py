@@ -10,10 +10,11 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aiops.incidents.slo_settings import LATENCIES, Indicator, Objective
 from aiops.signals.topology import pool_of
-from aiops.signals.types import Buckets, Columns, Entity, EntityKind, Reading
+from aiops.signals.types import Buckets, Columns, Entity, EntityKind, Reading, SeriesKey
 
 Key = tuple[str, Entity]
 """Title of an objective, and a pool."""
@@ -36,6 +37,13 @@ class _Counters(NamedTuple):
     place: Mapping[str, int]
 
 
+class _Limits(NamedTuple):
+    """For one histogram: its bounds, and for each objective how many buckets are good."""
+
+    bounds: NDArray[np.float64]
+    judged: tuple[tuple[Key, int], ...]
+
+
 class Intake:
     """Turns readings into gains.
 
@@ -53,6 +61,7 @@ class Intake:
                 self._slow.setdefault(str(one.of), []).append(one)
         self._failed = [one for one in objectives if one.of not in LATENCIES]
         self._plans: WeakKeyDictionary[Columns, tuple[_Counters, ...]] = WeakKeyDictionary()
+        self._limits: dict[SeriesKey, _Limits] = {}
         self._read_at: dict[str, float] = {}
         self.effective_seconds: dict[Key, float] = {}
 
@@ -65,20 +74,30 @@ class Intake:
             if self._failed:
                 yield from self._lost(reading)
 
-    def forget(self, sources: Iterable[str]) -> None:
-        """Forget all sources but these."""
-        known = set(sources)
-        self._read_at = {source: at for source, at in self._read_at.items() if source in known}
+    def forget(self, before: float) -> None:
+        """Forget sources of which nothing was read since ``before`` (UTC seconds)."""
+        self._read_at = {source: at for source, at in self._read_at.items() if at >= before}
+        self._limits.clear()  # found again with the next reading
 
     def _late(self, part: Buckets) -> Iterator[tuple[Key, Gain]]:
-        pool = pool_of(part.key.entity)
-        total = float(part.counts.sum())
+        plan = self._limits.get(part.key)
+        if plan is None or plan.bounds is not part.bounds:
+            plan = self._limits[part.key] = self._limits_of(part)
+        if plan.judged:
+            sums = np.cumsum(part.counts)
+            total = float(sums[-1])
+            for key, within in plan.judged:
+                yield key, Gain(total, max(total - float(sums[within - 1]), 0.0))
+
+    def _limits_of(self, part: Buckets) -> _Limits:
+        pool, judged = pool_of(part.key.entity), []
         for one in self._slow[part.key.signal]:
             threshold = one.threshold or 0.0
             within = int(np.searchsorted(part.bounds, threshold * _ROUNDING, side="right"))
             if within and covers(one, pool):
                 self.effective_seconds[one.title, pool] = min(float(part.bounds[within - 1]), threshold)
-                yield (one.title, pool), Gain(total, max(total - float(part.counts[:within].sum()), 0.0))
+                judged.append(((one.title, pool), within))
+        return _Limits(part.bounds, tuple(judged))
 
     def _lost(self, reading: Reading) -> Iterator[tuple[Key, Gain]]:
         seconds = reading.at - self._read_at.get(reading.source, float("nan"))

@@ -27,17 +27,21 @@ class Wheel:
         self.counts: Floats = np.zeros((2, 0, bins + 1))
         self._age_seconds = 0.0
         self._newest = 0
+        self._full: dict[int, Floats] = {}
+        """Number of full bins → their sums; they change only when a bin is finished."""
 
     def grow(self, rows: int) -> None:
         """Have so many rows; new ones are empty."""
         more = rows - self.counts.shape[1]
         if more > 0:
+            self._full.clear()
             empty = np.zeros((2, more, self.counts.shape[2]))
             self.counts = np.concatenate((self.counts, empty), axis=1)
 
     def keep(self, rows: NDArray[np.intp]) -> None:
         """Forget all rows but these."""
         self.counts = self.counts[:, rows]
+        self._full.clear()
 
     def turn(self, seconds: float) -> bool:
         """Let time pass; true when a bin was finished."""
@@ -48,6 +52,8 @@ class Wheel:
         places = (self._newest + 1 + np.arange(min(steps, bins))) % bins
         self.counts[:, :, places] = 0.0
         self._newest = (self._newest + steps) % bins
+        if steps:
+            self._full.clear()
         return steps > 0
 
     def add(self, gains: Floats) -> None:
@@ -58,8 +64,10 @@ class Wheel:
         """Counts float64 [2, rows] of the last ``seconds``, rounded up to what the newest bin has of its width."""
         bins = self.counts.shape[2]
         full = min(round(seconds / self.width_seconds), bins - 1)
-        places = (self._newest - np.arange(full + 1)) % bins
-        answer: Floats = self.counts[:, :, places].sum(axis=2)
+        if full not in self._full:
+            places = (self._newest - np.arange(1, full + 1)) % bins
+            self._full[full] = self.counts[:, :, places].sum(axis=2)
+        answer: Floats = self._full[full] + self.counts[:, :, self._newest]
         return answer
 
     def state(self) -> dict[str, NDArray[np.generic]]:
@@ -75,3 +83,4 @@ class Wheel:
             raise ValueError("counts are not numbers of events")
         self.counts, self._newest = counts.copy(), counts.shape[2] - 1
         self._age_seconds = float(state["age"][0]) % self.width_seconds
+        self._full.clear()

@@ -92,5 +92,7 @@ def test_a_source_that_is_gone_is_forgotten() -> None:
     intake = Intake([ERRORS])
     rates = {"finished": 1.0, "errors": 1.0}
     list(intake.gains([rate_reading(0.0, rates)]))
-    intake.forget(["b"])
-    assert list(intake.gains([rate_reading(10.0, rates)])) == []
+    intake.forget(0.0)
+    assert len(list(intake.gains([rate_reading(10.0, rates)]))) == 1
+    intake.forget(11.0)
+    assert list(intake.gains([rate_reading(20.0, rates)])) == []
