@@ -15,6 +15,7 @@ from aiops.capacity.backtest import Choice, Observed, Stretch, Yardstick, choose
 from aiops.capacity.clumping import calibrated
 from aiops.capacity.models import Estimate, Model, WhatIf, learn_shape
 from aiops.capacity.placement import learn_placement
+from aiops.capacity.queueing import square_root_beta, square_root_servers
 from aiops.capacity.replay import Pool, Requests, Servers, draw
 from aiops.capacity.work import Floats, Intervals, in_flight, peakedness
 
@@ -202,9 +203,10 @@ def _recommend(whatif: WhatIf, estimates: Mapping[Model, Mapping[int, Estimate]]
                 f"server in hand; {choice.model} was off by a factor of {choice.decisive:.3g} in the back-test"
             )
             return Plan(estimates, choice, count, 1.0 - found.p_wait_over_slo, False, reason)
-    most = max(chosen)
+    load = whatif.intervals.load / whatif.pool.slots
+    about = square_root_servers(load, square_root_beta(allowed), peakedness=whatif.shape.peakedness)
     reason = (
         f"none of the given numbers of servers keeps {goal.target:.4g} of the requests within {goal.slo_seconds:g} s; "
-        f"the load is {whatif.intervals.load / whatif.pool.slots:.4g} servers' worth of work, the most given is {most}"
+        f"the load is {load:.4g} servers' worth of work, the most given is {max(chosen)}; try numbers around {about}"
     )
     return Plan(estimates, choice, None, math.nan, False, reason)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from aiops.capacity.backtest import Stretch, without_draws
+from aiops.capacity.batching import batching_engine
 from aiops.capacity.curve import StepCurve
 from aiops.capacity.models import WhatIf, learn_shape
 from aiops.capacity.observed import NAN, History
@@ -21,7 +22,7 @@ from aiops.capacity.sizing import Engine, Outlook, Present, log_factor, observed
 from aiops.capacity.twin import EngineProfile, engine_waits
 from aiops.capacity.work import Counts, Floats, Intervals, peakedness
 
-TRANSIENT, TWIN = "transient", "twin"
+TRANSIENT, TWIN, BIRTH_DEATH = "transient", "twin", "birth_death"
 _AGAIN_SECONDS = 600.0
 _FEWEST_ROWS = 20
 _MOST_JUDGED = 40_000  # requests; more than that average out, and the transient model is exact
@@ -108,7 +109,7 @@ def _stationary(
     intervals = Intervals(step, rows * step, counts, np.asarray(counts * stay, dtype=np.float64))
     held = history.column("running")[-rows:] + history.column("queue_len")[-rows:]
     shape = learn_shape(intervals, peakedness(held[~np.isnan(held)]), Placement())
-    whatif = WhatIf(intervals, shape, (), slo_seconds, Servers(max(1, round(engine.slots))))
+    whatif = WhatIf(intervals, shape, (), slo_seconds, Servers(_slots(engine)))
     answer: dict[str, Floats] = {}
     for part in np.array_split(np.arange(rows), 4):
         if not counts[part].sum():
@@ -118,7 +119,21 @@ def _stationary(
             # Overloaded by its own reckoning: then the wait is as long as the quarter.
             mean = predicted.mean_seconds if np.isfinite(predicted.mean_seconds) else len(part) * step
             answer.setdefault(model.value, np.full(rows, np.nan))[part] = mean
+        alone = float(counts[part].sum()) / (len(part) * step * servers)
+        wait = batching_engine(
+            alone, _curve(engine), slots=_slots(engine), prefill_seconds=0.0, output_tokens=engine.units
+        )
+        mean = len(part) * step if np.isnan(wait.waiting.mean_seconds) else wait.waiting.mean_seconds
+        answer.setdefault(BIRTH_DEATH, np.full(rows, np.nan))[part] = mean
     return answer
+
+
+def _curve(engine: Engine) -> StepCurve:
+    return StepCurve.linear(engine.base_seconds, engine.slope_seconds)
+
+
+def _slots(engine: Engine) -> int:
+    return max(1, round(engine.slots))
 
 
 def twin_waits(engine: Engine, requests: Requests, serving: Counts) -> Floats:
@@ -126,10 +141,9 @@ def twin_waits(engine: Engine, requests: Requests, serving: Counts) -> Floats:
 
     ``serving`` is the number of replicas at each arrival, int64 [n] ≥ 1.
     """
-    curve = StepCurve.linear(engine.base_seconds, engine.slope_seconds)
     return engine_waits(
         requests.arrival_seconds, np.zeros(len(serving)), requests.service_seconds,
-        replicas=int(serving.max(initial=1)), profile=EngineProfile(curve, 0.0, max(1, round(engine.slots))),
+        replicas=int(serving.max(initial=1)), profile=EngineProfile(_curve(engine), 0.0, _slots(engine)),
         serving=serving,
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ import pytest
 
 from aiops.capacity.observed import History
 from aiops.capacity.replay import Requests
-from aiops.capacity.rivals import TRANSIENT, TWIN, Ahead, Judgement, rival_factors, twin_waits
+from aiops.capacity.rivals import BIRTH_DEATH, TRANSIENT, TWIN, Ahead, Judgement, rival_factors, twin_waits
 from aiops.capacity.scaling import Memory, Situation, recommend
 from aiops.capacity.settings import CapacitySettings
 from aiops.capacity.sizing import Engine, Present, outlook
@@ -44,7 +44,7 @@ def with_columns(history: History, **columns: object) -> History:
 def test_the_twin_explains_queues_of_their_own_and_formulas_do_not() -> None:
     seen = seen_by_people(9.5, ready=np.full(240, 8.0), seed=1)
     factors = rival_factors(ENGINE, seen, seen.column("arrivals"), slo_seconds=1.0)
-    assert set(factors) == {TWIN, "mmc", "hayward", "allen_cunneen", "fluid"}
+    assert set(factors) == {TWIN, BIRTH_DEATH, "mmc", "hayward", "allen_cunneen", "fluid"}
     assert factors[TWIN] < 1.5
     assert factors[TWIN] < min(factors["mmc"], factors["hayward"], factors["allen_cunneen"]) / 3.0
 
