@@ -14,7 +14,9 @@ from math import isnan
 import numpy as np
 from numpy.typing import NDArray
 
+from aiops.app.load_fits import LoadFits
 from aiops.app.pool_rows import Gatherer, PoolRows, gateway_queue, throttled_share
+from aiops.capacity.arima import Arima
 from aiops.capacity.exhaustion import Exhaustion, time_to_exhaustion
 from aiops.capacity.follow import Followed, Track
 from aiops.capacity.observed import COLUMNS, NAN, History
@@ -70,6 +72,7 @@ class Capacity:
         self._pools: dict[Entity, Pool] = {}
         self._running: asyncio.Future[list[Mark]] | None = None
         self._faults = OnChange(_LOG, clock.monotonic)
+        self.loads = LoadFits(self._histories, clock)
         self.stocks: dict[SeriesKey, Exhaustion] = {}
         self.steps = 0
         self.skipped = 0
@@ -104,12 +107,20 @@ class Capacity:
         }
         pools = {pool: self._pools.setdefault(pool, Pool(pool_name(pool))) for pool in rows}
 
+        models = dict(self.loads.models)
+
         def think() -> list[Mark]:
             marks = [
                 mark
                 for pool, kept in pools.items()
                 for mark in self._advise(
-                    pool, kept, rows[pool], now, throttled=throttled, waiting=gateway_queue(rows, pool)
+                    pool,
+                    kept,
+                    rows[pool],
+                    now,
+                    throttled=throttled,
+                    waiting=gateway_queue(rows, pool),
+                    arima=models.get(kept.name, ()),
                 )
             ]
             self.stocks = {
@@ -132,7 +143,15 @@ class Capacity:
         return marks
 
     def _advise(
-        self, pool: Entity, kept: Pool, rows: PoolRows, now: float, *, throttled: float, waiting: float
+        self,
+        pool: Entity,
+        kept: Pool,
+        rows: PoolRows,
+        now: float,
+        *,
+        throttled: float,
+        waiting: float,
+        arima: tuple[Arima, ...],
     ) -> Iterator[Mark]:
         """One pool; runs in the thread and touches nothing but its arguments."""
         limits = self.settings.of(kept.name, pool.label("pool"))
@@ -143,6 +162,7 @@ class Capacity:
         situation = Situation(
             now, 0 if isnan(replicas) else int(replicas), rows.lead_seconds(limits.lead_time),
             tuple((max(0.0, at - now), 1) for at in rows.coming), rows.doubts, rows.unresolved, throttled, waiting,
+            arima,
         )  # fmt: skip
         advice = kept.advice = recommend(history, situation, kept.memory, self.settings, limits)
         kept.kv = time_to_exhaustion(
@@ -159,6 +179,9 @@ class Capacity:
         )  # fmt: skip
         if kept.track.remember(advice) is not None and advice.desired != advice.replicas:
             yield Mark(MarkKind.RECOMMENDATION, pool, now, f"{advice.replicas} → {advice.desired}: {advice.reason}")
+
+    def _histories(self) -> dict[str, History]:
+        return {pool_name(pool): rows.history for pool, rows in self._gatherer.pools.items()}
 
     def records(self) -> list[Record]:
         """Every pool, by name, also those without advice."""

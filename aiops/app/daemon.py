@@ -97,8 +97,8 @@ class Daemon:
         self.inbound = Inbound(self.pipeline, self.state.journal, base_url=lambda: self.server.base_url, clock=clock)
         self.upkeep = Upkeep(self.pipeline, self.state.journal, self.state.view, clock)
         self.silences: Silences | None = None
-        self.fits = Fits(self.pipeline, config.detect.fit, clock=clock)
         self.capacity = Capacity(config.capacity, clock)
+        self.fits = Fits(self.pipeline, config.detect.fit, clock=clock, others=(self.capacity.loads,))
         self.supervisor = Supervisor()
         self.collectors = Collectors(presets.engine_profiles(), config.signals, supervisor=self.supervisor, clock=clock)
         self.explain = Explain(

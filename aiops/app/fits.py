@@ -10,7 +10,7 @@ import math
 import os
 import resource
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from aiops.app.pipeline import Pipeline
-from aiops.detect.fitting import Arrays, pack, part, prefixed, unpack
+from aiops.detect.fitting import Arrays, Fitted, pack, part, prefixed, unpack
 from aiops.detect.settings import FitSettings
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.log import OnChange
@@ -78,6 +78,8 @@ class Fits:
         Says why this is no time to fit; empty when it is.
     command
         The worker; the time limit in seconds is its last argument.
+    others
+        Who else has models fitted, beside the detectors.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Fits:
         clock: Clock = SYSTEM_CLOCK,
         busy: Callable[[FitSettings], str] | None = None,
         command: Sequence[str] = COMMAND,
+        others: Sequence[Fitted] = (),
     ) -> None:
         self.settings = settings
         self.counts = FitCounts()
@@ -95,6 +98,7 @@ class Fits:
         self._clock = clock
         self._busy = busy or load_too_high
         self._command = tuple(command)
+        self._others = tuple(others)
         self._share = 1.0
         self._faults = OnChange(_LOG, clock.monotonic)
 
@@ -133,11 +137,15 @@ class Fits:
         self.counts.cpu_seconds += _children_seconds() - used
         self._faults.report("fit worker", self.counts.error)
 
+    def _fitters(self) -> Iterator[Fitted]:
+        yield from self._pipeline.bank.fitted()
+        yield from self._others
+
     def _request(self) -> dict[str, NDArray[Any]]:
         window = self._pipeline.ring.window()
         most = {"iforest": self.settings.most_forests}
         request: dict[str, NDArray[Any]] = {}
-        for detector in self._pipeline.bank.fitted():
+        for detector in self._fitters():
             limit = most.get(detector.name, self.settings.most_series)
             ask = detector.ask(window, max(1, math.floor(limit * self._share)))
             if ask is not None:
@@ -155,7 +163,7 @@ class Fits:
     def _take_over(self, answer: Arrays) -> None:
         window = self._pipeline.ring.window()
         problems = []
-        for detector in self._pipeline.bank.fitted():
+        for detector in self._fitters():
             found = part(answer, detector.name)
             if "error" in found:
                 problems.append(f"{detector.name}: {clipped(found['error'].tobytes().decode(), _LONGEST_ERROR)}")

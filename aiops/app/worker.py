@@ -11,7 +11,8 @@ import resource
 import sys
 from pathlib import Path
 
-from aiops.detect.fit import solve
+from aiops.app.load_fits import MODULE, LoadFits
+from aiops.detect.fit import FITTERS, solve
 from aiops.detect.fitting import pack, unpack
 
 _NICENESS = 15
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> int:
     # What a library prints must not end up between the arrays.
     answer = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    content = pack(solve(unpack(sys.stdin.buffer.read())))
+    content = pack(solve(unpack(sys.stdin.buffer.read()), {**FITTERS, LoadFits.name: MODULE}))
     with os.fdopen(answer, "wb") as file:
         file.write(content)
     return 0

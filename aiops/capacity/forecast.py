@@ -9,11 +9,13 @@ References: Holt, ONR Memorandum 52 (1957); Winters, Management Science 6 (1960)
 Science 31 (1985) for the damped trend.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from aiops.capacity.arima import Arima
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -135,7 +137,9 @@ def smooth_seasons(values: Floats, period: int, *, alpha: float, beta: float, ga
     return Smoothed(levels, trends, np.array([phi]), np.array(season))
 
 
-def forecast(values: Floats, horizon: int, *, first: int = 0, period: int = 0) -> Forecast | None:
+def forecast(
+    values: Floats, horizon: int, *, first: int = 0, period: int = 0, arima: Sequence[Arima] = ()
+) -> Forecast | None:
     """Choose a method by back-test and forecast the next ``horizon`` steps.
 
     Parameters
@@ -146,6 +150,8 @@ def forecast(values: Floats, horizon: int, *, first: int = 0, period: int = 0) -
         Steps of the horizon that do not count in the choice: they are over before a decision takes effect.
     period
         Points of a season, such as a day; 0, or less than two of them seen, leaves seasonal methods out.
+    arima
+        Models that were fitted to this load before; they have to win the back-test like everybody else.
 
     Returns
     -------
@@ -159,7 +165,7 @@ def forecast(values: Floats, horizon: int, *, first: int = 0, period: int = 0) -
     if np.count_nonzero(seen) < FEWEST_ORIGINS:
         return None
     places = np.append(origins[seen], len(values) - 1)
-    best, scores = _best(values, came[seen], places, first, period)
+    best, scores = _best(came[seen], _candidates(values, places, horizon, period, arima), first)
     level = float(np.nanmean(values))
     floor = max(level / 4.0, 1e-12)
     past, path = best[:-1], best[-1]
@@ -172,23 +178,27 @@ def _handicapped(name: str, scores: Mapping[str, float]) -> float:
     return scores[name] * (_WORTH if name == "naive" else 1.0)
 
 
-def _best(values: Floats, came: Floats, places: Places, first: int, period: int) -> tuple[Floats, dict[str, float]]:
+def _best(came: Floats, candidates: Iterable[tuple[str, Floats]], first: int) -> tuple[Floats, dict[str, float]]:
     """Paths of the method with the least error, and the error of every method."""
     scores: dict[str, float] = {}
     found: dict[str, Floats] = {}
-    for name, paths in _candidates(values, places, came.shape[1], period):
+    for name, paths in candidates:
         wrong = float(np.nanmean(np.abs(came - paths[:-1])[:, first:]))
         if not np.isnan(paths[-1]).any() and wrong < scores.get(name, float("inf")):
             scores[name], found[name] = wrong, paths
     return found[min(scores, key=lambda name: _handicapped(name, scores))], scores
 
 
-def _candidates(values: Floats, places: Places, horizon: int, period: int) -> Iterator[tuple[str, Floats]]:
+def _candidates(
+    values: Floats, places: Places, horizon: int, period: int, arima: Sequence[Arima]
+) -> Iterator[tuple[str, Floats]]:
     """Every method with its paths float64 [places, horizon]; the same name may come with several settings."""
     yield "naive", np.repeat(_last_known(values)[places][:, np.newaxis], horizon, axis=1)
     smoothed = smooth(values, _SMOOTHING)
     for variant, (_, beta, _) in enumerate(_SMOOTHING):
         yield "trend" if beta else "level", smoothed.paths(places, horizon, variant)
+    for model in arima:
+        yield "arima", model.paths(values, places, horizon)
     if period and len(values) >= 2 * period + horizon:
         filled = _last_known(values)
         ahead = places[:, np.newaxis] + np.arange(1, horizon + 1) - period

@@ -13,6 +13,7 @@ from math import ceil, isnan
 
 import numpy as np
 
+from aiops.capacity.arima import Arima
 from aiops.capacity.constraint import Binding, Limit, binding_constraint
 from aiops.capacity.forecast import Forecast, forecast
 from aiops.capacity.observed import NAN, History
@@ -113,6 +114,8 @@ class Situation:
         Numbers that are not believed (:func:`aiops.capacity.observed.believable`).
     unresolved
         Roles that no metric fills; nothing is recommended without them.
+    arima
+        Models of the load that the fit worker made.
     throttled, gateway_queue
         As in :func:`aiops.capacity.constraint.binding_constraint`.
     """
@@ -125,6 +128,7 @@ class Situation:
     unresolved: tuple[str, ...] = ()
     throttled: float = NAN
     gateway_queue: float = NAN
+    arima: tuple[Arima, ...] = ()
 
 
 @dataclass(slots=True)
@@ -170,7 +174,8 @@ def recommend(
     errors = {TRANSIENT: error, **memory.judgement.factors}
     step = history.step_seconds
     first = ceil(situation.lead_seconds / step)
-    ahead = forecast(load, first + max(first, ceil(60.0 / step)), first=first, period=round(_DAY_SECONDS / step))
+    horizon, day = first + max(first, ceil(60.0 / step)), round(_DAY_SECONDS / step)
+    ahead = forecast(load, horizon, first=first, period=day, arima=situation.arima)
     coming = NAN if ahead is None else float(ahead.path.sum()) * step + in_flight(history)
     model = memory.judgement.chosen(coming)
     engine = plain if model == TWIN else engine

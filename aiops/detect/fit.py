@@ -1,5 +1,6 @@
 """What the fit worker runs: arrays in, arrays out, nothing else. Importing a fitter imports its heavy library."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -12,7 +13,7 @@ FITTERS = {"arima": "aiops.detect.arima_fit", "iforest": "aiops.detect.iforest_f
 """Detector → module with ``fit(ask) -> answer``."""
 
 
-def solve(request: Arrays) -> dict[str, NDArray[Any]]:
+def solve(request: Arrays, fitters: Mapping[str, str] = FITTERS) -> dict[str, NDArray[Any]]:
     """Fit what is asked for.
 
     Parameters
@@ -29,7 +30,7 @@ def solve(request: Arrays) -> dict[str, NDArray[Any]]:
     answer: dict[str, NDArray[Any]] = {}
     for name in sorted({key.partition(".")[0] for key in request}):
         try:
-            found = import_module(FITTERS[name]).fit(part(request, name))
+            found = import_module(fitters[name]).fit(part(request, name))
         except Exception as error:  # noqa: BLE001 - the supervision point of the worker
             text = f"{type(error).__name__}: {error}"
             found = {"error": np.frombuffer(text.encode(), np.uint8)}
