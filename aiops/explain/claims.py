@@ -152,11 +152,11 @@ def read(text: str, cited: Sequence[str], known: Known) -> Reading:
     reading.cited = tuple(dict.fromkeys(names))
     reading.facts = tuple(known.facts[name] for name in reading.cited if name in known.facts)
     _quotations(reading, known)
+    for _, (start, end) in _spans(reading, known.phrases):  # before the titles: a remedy may name a cause
+        reading.named = True
+        reading.strike(start, end)
     for title, (start, end) in _spans(reading, known.titles):
         reading.causes.append(known.titles[title])
-        reading.strike(start, end)
-    for _, (start, end) in _spans(reading, known.phrases):
-        reading.named = True
         reading.strike(start, end)
     _names(reading, known)
     _codes_and_times(reading)

@@ -31,11 +31,13 @@ from aiops.explain.lexicon import (
     UP,
     is_known,
 )  # fmt: skip
+from aiops.explain.narrator import felt_by_users
 from aiops.explain.numbers import unfounded
 from aiops.explain.words import plain
 
 LONGEST_SENTENCE = 400
-_MARKUP = re.compile(r"://|www\.|\]\(|[<>`*|\\{}$~^]|!\[|&\w+;")
+_LINK = re.compile(r"://|www\.|\]\(|!\[|<\w|&\w+;", re.IGNORECASE)
+_MARKUP = re.compile(r"[<>`*|\\{}$~^]")
 _SAME_MINUTE_SECONDS = 60.0
 _SAME_SHARE = 0.02
 
@@ -85,11 +87,13 @@ class Checker:
 
     def problem(self, claim: Claim) -> str:
         """Why a sentence may not be published; ``""`` when it may."""
-        if _MARKUP.search(claim.text):
-            return "it has markup or a link"
+        if _LINK.search(claim.text):
+            return "it has a link"
         if claim.text.endswith("…") and len(claim.text) >= LONGEST_SENTENCE:
             return "it is too long"
         reading = read(claim.text, claim.evidence, self._known)
+        if _MARKUP.search(reading.rest):
+            return "it has markup"
         checks: Sequence[Callable[[Reading], str]] = (
             self._cites, self._codes, self._times, self._signals, self._entities, self._causes, self._direction,
             self._negation, self._state, self._change, self._numbers, self._words,
@@ -146,9 +150,12 @@ class Checker:
         wrong = next((reason for cause in reading.causes if (reason := self._cause(cause, reading, excluding))), "")
         if wrong or reading.causes:
             return wrong
+        if reading.says(EXCLUDING):
+            nothing = reading.says(NEGATIVE) and not self._known.excluded
+            return "" if nothing else "it excludes something that is not a known cause"
         if reading.says(CAUSAL) and not self._abstains(reading):
             return "it claims a cause that is none of the ranked ones"
-        return "it excludes something that is not a known cause" if reading.says(EXCLUDING) else ""
+        return ""
 
     def _cause(self, cause: str, reading: Reading, excluding: bool) -> str:  # noqa: FBT001 - found once for all causes
         ranked = list(self._known.ranked)
@@ -189,6 +196,8 @@ class Checker:
             self._abstains(reading) and bool(words & {"cause", "原因", "confidence", "置信度"}),
             bool(reading.causes) and set(reading.causes) <= self._known.excluded,
             bool(words & CHANGE) and not diagnosis.changes and not reading.causes,
+            bool(words & {"ruled", "排除"}) and not self._known.excluded and not reading.causes,
+            bool(words & {"notice", "感知"}) and not felt_by_users(diagnosis.evidence) and not reading.causes,
             bool(words & {"action", "actions", "操作"}) and not (diagnosis.cause and diagnosis.cause.actions),
         )
         return "" if any(told) else "it denies something that is not known to be false"

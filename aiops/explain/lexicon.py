@@ -63,21 +63,21 @@ CLAIMING = (UP, DOWN, SAME, CAUSAL, NEGATIVE, EXCLUDING, SECONDARY, PRIMARY, OPE
 _ENGLISH = _words(
     """
     a abnormal about accompanied according account accounts action actions add added adds affect affected affects
-    after against ago agree agrees alert alerts almost along alongside already although am amount an and anomalous
-    anomaly apparently appear appeared appears approximately are around as associated at average averaged baseline
-    batch be became become becomes been before being beside between beyond big bigger both but by cache came can
-    candidate candidates capacity case cases clear clearly client clients close closely code combine combined come
-    comes compared confidence considerably consistent corresponding could count counts current currently data datum
-    degradation degraded degree degrees deliver delivered delivers demand detail detected deviate deviated deviates
-    deviating deviation device devices diagnosed diagnosis did difference do does done down during each earlier early
-    eight engine engines error errors even evidence exact exactly expect expectation expected expects experience
-    experienced experiencing fact facts far fault figure figures find finding findings finds fit fits five follow
-    followed follows for found four from gap gave generate generated generates generation get gets give given gives
-    go going gone got gpu gpus gradually had happen happened happens hardware has have having he hence here here's
-    hit hits host hosts hour hours how however huge if impact in incident incidents indicate indicated indicates
-    indicating initial input instance instead into is issue it it's its just keep kept kind known large largely
-    larger last late latency later latest length let level levels likely link load loads long longer look looks
-    machine machines mainly make makes mark marked markedly marks match matched matches may me mean means meant
+    after against ago agree agrees alert alerts almost along alongside already although am among amount an and
+    anomalous anomaly apparently appear appeared appears approximately are around as associated at average averaged
+    baseline batch be became become becomes been before being beside between beyond big bigger both but by cache came
+    can candidate candidates capacity case cases clear clearly client clients close closely code combine combined
+    come comes compared confidence considerably consistent corresponding could count counts current currently data
+    datum degradation degraded degree degrees deliver delivered delivers demand detail detected deviate deviated
+    deviates deviating deviation device devices diagnosed diagnosis did difference do does done down during each
+    earlier early eight engine engines error errors even evidence exact exactly expect expectation expected expects
+    experience experienced experiencing fact facts far fault figure figures find finding findings finds fit fits five
+    follow followed follows for found four from gap gave generate generated generates generation get gets give given
+    gives go going gone got gpu gpus gradually had happen happened happens hardware has have having he hence here
+    here's hit hits host hosts hour hours how however huge if impact in incident incidents indicate indicated
+    indicates indicating initial input instance instead into is issue it it's its just keep kept kind known large
+    largely larger last late latency later latest length let level levels likely link load loads long longer look
+    looks machine machines mainly make makes mark marked markedly marks match matched matches may me mean means meant
     meanwhile measured measurement measurements memory metric metrics might minute minutes model models moment mostly
     move moved moves moving much my name named names near nearly new nine node nodes normal normally notable notably
     note noted notes notice noticed notices now number observe observed occur occurred occurs of old on one only onto
@@ -101,17 +101,17 @@ _ENGLISH = _words(
 )
 _CHINESE = _words(
     """
-    一 上 下 与 且 个 中 为 也 了 于 仅 从 以 会 但 值 其 内 则 到 前 即 及 受 只 后 和 因 在 处 多 大 它 对 将 小 少
-    已 并 快 慢 或 故 新 旧 时 是 最 有 次 此 比 池 由 略 的 秒 稍 约 级 而 至 被 词 该 达 还 这 都 之前 之后 之间
-    事件 事实 代码 以及 位于 位置 体验 依据 信号 候选 值为 偏离 做出 其中 出现 分析 分钟 到达 副本 匹配 单位 参考
-    发现 发生 受到 变为 变差 变慢 变成 另外 可以 可能 可见 同时 告警 因此 基准 基线 处于 大幅 大概 大约 它们 实例
-    实测 将近 小时 就是 左右 已知 已见 平均 平常 平时 建议 异常 异样 引擎 当前 当时 影响 往常 得出 总体 情况 感到
-    感知 我们 所以 报告 指向 指明 指标 排序 接近 操作 支持 故障 数值 数据 整体 方法 时刻 时段 时间 明显 显示 显著
-    最大 服务 期间 未知 本次 来自 检测 模型 正常 此前 此外 此时 此次 比较 水平 测到 测得 测量 特征 现在 现象 用户
-    监测 目前 相对 相比 相较 看到 突然 窗口 符合 等待 约为 结果 结论 综合 缓慢 至今 节点 表明 观察 观测 记录 证据
-    诊断 说明 请求 达到 迅速 过程 这些 逐渐 通常 那些 部分 问题 阶段 预期 主要是 参考值 可能性 基线值 客户端 很可能
-    支持该 期间内 检测到 次事件 正常值 水平为 测量值 监测到 目前为 置信度 观测到 记录到 该事件 预期值 与此同时
-    偏离最大 处理方法 开始出现 排序方法 操作手册 用户影响
+    一 上 下 与 且 个 中 为 也 了 于 仅 从 以 会 但 值 其 内 则 到 前 即 及 受 只 可 后 和 因 在 处 多 大 它 对 将 小
+    少 已 并 快 慢 或 指 故 新 旧 时 是 最 有 次 此 比 池 由 略 的 秒 稍 约 级 而 至 被 词 该 达 还 这 都 之前 之后
+    之间 事件 事实 代码 以及 任何 位于 位置 体验 依据 信号 候选 值为 偏离 做出 其中 出现 分析 分钟 到达 副本 匹配
+    单位 参考 发现 发生 受到 变为 变差 变慢 变成 另外 可以 可能 可见 同时 告警 因此 基准 基线 处于 大幅 大概 大约
+    它们 实例 实测 将近 小时 就是 左右 已知 已见 平均 平常 平时 建议 异常 异样 引擎 当前 当时 影响 往常 得出 总体
+    情况 感到 感知 我们 所以 报告 指向 指明 指标 排序 接近 操作 支持 故障 数值 数据 整体 方法 时刻 时段 时间 明显
+    显示 显著 最大 服务 期间 未知 本次 来自 检测 模型 正常 此前 此外 此时 此次 比较 水平 测到 测得 测量 特征 现在
+    现象 用户 监测 目前 相对 相比 相较 看到 突然 窗口 符合 等待 约为 结果 结论 综合 缓慢 至今 节点 表明 观察 观测
+    记录 证据 诊断 说明 请求 达到 迅速 过程 这些 逐渐 通常 那些 部分 问题 阶段 预期 主要是 参考值 可能性 基线值
+    客户端 很可能 支持该 期间内 检测到 次事件 正常值 水平为 测量值 监测到 目前为 置信度 观测到 记录到 该事件 预期值
+    与此同时 偏离最大 处理方法 开始出现 排序方法 操作手册 用户影响
     """
 )
 KNOWN_WORDS = _ENGLISH | _CHINESE | frozenset().union(*CLAIMING)

@@ -4,7 +4,7 @@ Templates only: every number, name and time is taken from the incident and its d
 and equal records give equal text. What a language model writes stands beside it and never in its place unmarked.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,7 +17,7 @@ from aiops.explain.quantities import worded
 from aiops.explain.words import LONGEST_NAME, Language, Words, plain
 from aiops.incidents.alert import Alert, Incident
 from aiops.incidents.places import root_of
-from aiops.signals.types import Entity
+from aiops.signals.types import Entity, EntityKind
 
 _IMPACT = ("ttft", "itl", "tpot", "e2e", "errors", "rejected", "finished_abort", "corrupted", "queue_time", "queue_len",
            "probe_up", "probe_ttft", "probe_e2e", "probe_itl")  # fmt: skip
@@ -70,9 +70,21 @@ def moment(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+_NAMING: Mapping[EntityKind, tuple[str, ...]] = {
+    EntityKind.GPU: ("gpu", "gpu_uuid", "node", "instance"),
+    EntityKind.NODE: ("node", "instance"),
+    EntityKind.REPLICA: ("instance", "replica", "model_name"),
+    EntityKind.POOL: ("pool", "job", "model_name"),
+    EntityKind.TARGET: ("instance", "job"),
+}
+"""Labels by which people know a thing."""
+
+
 def called(entity: Entity) -> str:
-    """Name of an entity, such as ``replica 10.0.0.7:8000 demo-7b``: its kind and the values of its labels."""
-    return plain(" ".join((str(entity.kind), *(value for _, value in entity.labels))), LONGEST_NAME)
+    """Name of an entity, such as ``replica 10.0.0.7:8000 demo-7b``: its kind and the labels that people know it by."""
+    known = [value for name in _NAMING[entity.kind] if (value := entity.label(name))]
+    values = known or [value for _, value in entity.labels]
+    return plain(" ".join((str(entity.kind), *values)), LONGEST_NAME)
 
 
 class Narrator:
@@ -120,12 +132,7 @@ class Narrator:
         )
 
     def _impact(self, diagnosis: Diagnosis | None) -> Iterator[tuple[str, tuple[str, ...]]]:
-        felt = [
-            fact
-            for signal in _IMPACT
-            for fact in (diagnosis.evidence if diagnosis else ())
-            if fact.series is not None and fact.series.signal == signal and _moved(fact)
-        ]
+        felt = felt_by_users(diagnosis.evidence if diagnosis else ())
         if not felt:
             yield self._say("impact_none")
         for fact in felt[:2]:
@@ -221,6 +228,12 @@ class Narrator:
             expected=worded(fact.expected, fact.unit, self._language),
             id=fact.id,
         )
+
+
+def felt_by_users(evidence: Iterable[Evidence]) -> list[Evidence]:
+    """Facts that users notice and that differ from what was expected, the clearest first."""
+    found = [fact for fact in evidence if fact.series is not None and fact.series.signal in _IMPACT and _moved(fact)]
+    return sorted(found, key=lambda fact: _IMPACT.index(fact.series.signal) if fact.series else 0)
 
 
 def _moved(fact: Evidence) -> bool:

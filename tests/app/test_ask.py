@@ -56,10 +56,10 @@ class House:
 async def test_a_value_is_told_with_what_it_was_before(tmp_path: Path) -> None:
     house = House(tmp_path)
     text = await house.asked("how long is the queue?")
-    assert "queue length of pool m chat: 40 requests at its worst" in text
+    assert "queue length of pool chat m: 40 requests at its worst" in text
     assert "; 2 requests in the hour before [S1]." in text
     assert "replica" not in text
-    assert "replica a:1 m chat: 20 requests" in await house.asked("queue of a:1")
+    assert "replica a:1 m: 20 requests" in await house.asked("queue of a:1")
     assert "No value of queue length is known" in await house.asked("queue at 2020-01-01 10:00")
 
 

@@ -52,7 +52,7 @@ def unknown_entity(claim: Claim, one: Case, rng: random.Random) -> Claim | None:
     for fact in one.diagnosis.evidence:
         name = called(fact.series.entity) if fact.series else ""
         if name and name in claim.text:
-            return Claim(claim.text.replace(name, "replica 10.9.9.9:8000 llama-70b chat", 1), claim.evidence)
+            return Claim(claim.text.replace(name, "replica 10.9.9.9:8000 llama-70b", 1), claim.evidence)
     return None
 
 
