@@ -394,8 +394,8 @@ async def _serve(daemon: Daemon) -> None:
         task.add_done_callback(pending.discard)
 
     def terminate(number: signal.Signals) -> None:
-        _LOG.info("stopping", extra={"signal": number.name})
         loop.remove_signal_handler(number)  # a second signal ends the process at once
+        _LOG.info("stopping", extra={"signal": number.name})
         daemon.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
