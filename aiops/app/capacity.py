@@ -311,6 +311,11 @@ class Capacity:
         yield gauge("aiops_exhaustion_seconds", "Time until memory or disk is used up; absent when not surely so.",
                     ((key.entity, found.seconds, {"signal": key.signal})
                      for key, found in self.stocks.items()))  # fmt: skip
+        yield gauge("aiops_kv_exhaustion_soonest_seconds", "Earliest that the KV cache may be full, 95 % interval.",
+                    ((pool, kept.kv.soonest_seconds, {}) for pool, kept, _ in given))  # fmt: skip
+        yield gauge("aiops_exhaustion_soonest_seconds", "Earliest that memory or disk may be used up, 95 % interval.",
+                    ((key.entity, found.soonest_seconds, {"signal": key.signal})
+                     for key, found in self.stocks.items()))  # fmt: skip
         yield Family("aiops_capacity_steps", FamilyKind.COUNTER, "Capacity steps, by how they ended.",
                      [({"outcome": name}, float(count)) for name, count in
                       (("done", self.steps), ("skipped", self.skipped), ("failed", self.failures))])  # fmt: skip

@@ -114,7 +114,9 @@ class _Past:
         begin = known.first * self.intervals.step_seconds
         at, held = self._scraped(known)
         part = self.intervals.part(known.first, known.last)
-        placement = calibrated(part, learn_placement(part), at - begin, held, seed=self.seed)
+        placement = learn_placement(part)
+        if not self.exact:  # else nothing is drawn
+            placement = calibrated(part, placement, at - begin, held, seed=self.seed)
         shape = learn_shape(part, peakedness(held), placement)
         budget = _DRAWN_REQUESTS if self.pool.slots == 1 else _DRAWN_REQUESTS // _TWIN_COST
         draws = int(np.clip(budget // max(1, self.intervals.requests), _FEWEST_DRAWS, _MOST_DRAWS))

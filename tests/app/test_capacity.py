@@ -198,3 +198,39 @@ def test_throttled_gpus_are_a_share() -> None:
     for n in range(12):
         ring.append(5.0 * n, [Reading("g", 5.0 * n, columns, np.array([1.0, 0.9, 0.0, np.nan]))])
     assert throttled_share(ring.window()) == pytest.approx(2 / 3)
+
+
+async def test_what_runs_out_is_exported_with_its_earliest_time() -> None:
+    fleet = Fleet()
+    node = Entity.of(EntityKind.NODE, node="n1")
+    columns = Columns((SeriesKey(node, "disk_available"), SeriesKey(node, "memory_available")))
+    rng = np.random.default_rng(2)
+    for row in range(400):
+        fleet.time.value += TICK
+        left = np.array([1e9 - 1e6 * row + 1e6 * rng.standard_normal(), 5e9 + 1e6 * rng.standard_normal()])
+        fleet.ring.append(fleet.time.value, [Reading("n", fleet.time.value, columns, left)])
+    capacity = Capacity(SETTINGS, fleet.time)
+    await capacity.step(fleet.ring)
+    gauges = {family.name: family.samples for family in capacity.families()}
+    ((labels, expected),) = gauges["aiops_exhaustion_seconds"]
+    ((_, soonest),) = gauges["aiops_exhaustion_soonest_seconds"]
+    assert labels["signal"] == "disk_available"
+    assert expected == pytest.approx(600 * TICK, rel=0.1)
+    assert 0.8 * expected < soonest < expected
+
+
+async def test_the_model_that_decides_is_exported_and_silence_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    fleet = Fleet()
+    fleet.tick(400)
+    capacity = Capacity(SETTINGS, fleet.time)
+    await capacity.step(fleet.ring)
+    record = capacity.records()[0]
+    gauges = {family.name: family.samples for family in capacity.families()}
+    ((labels, one),) = gauges["aiops_capacity_model_info"]
+    assert (labels["model"], one) == (record["model"], 1.0)
+    models = {labels["model"] for labels, _ in gauges["aiops_capacity_backtest_error_ratio"]}
+    assert {"transient", "twin", "mmc", "birth_death"} <= models
+    fleet.tick(12, running=float("nan"))
+    await capacity.step(fleet.ring)
+    told = [vars(one) for one in caplog.records]
+    assert [one["reason"] for one in told if one.get("subject") == "advice on chat/org/m"] == ["not known now: running"]
