@@ -19,7 +19,6 @@ from aiops.app.target_view import page_record
 from aiops.incidents.external import Told
 from aiops.kit.memory import resident_bytes
 from aiops.notify.base import ReceiverStatus
-from aiops.notify.notice import notice_of
 from aiops.signals.telemetry import Family, FamilyKind
 from aiops.signals.types import SeriesKey
 from aiops.web.source import Record, Saying, SeriesFilter, Span
@@ -67,21 +66,13 @@ class DaemonSource:
         return [view.incident_record(one, pipeline.alerts) for one in found[:_SHOWN_INCIDENTS]]
 
     def incident(self, name: str) -> Record | None:
-        """One incident by its id, with its summary, and a link for feedback on each alert."""
+        """One incident by its id, with its summary."""
         daemon = self._daemon
         found = daemon.pipeline.grouping.incidents.get(name)
         if found is None:
             return None
-        alerts, head = daemon.pipeline.alerts, daemon.letterhead()
-        notices = [
-            (key, notice_of(alerts[key], head)) for key in found.members if key in daemon.pipeline.machine.alerts
-        ]
-        links = [
-            {"alert": f"{key.rule}: {key.series}", "url": dict(notice.annotations).get("feedback_url", "")}
-            for key, notice in notices
-        ]
         summary = view.summary_record(daemon.explain.summary(found), daemon.explain.worded(name))
-        return view.incident_record(found, alerts) | {"summary": summary, "feedback": links}
+        return view.incident_record(found, daemon.pipeline.alerts) | {"summary": summary}
 
     async def ask(self, question: str) -> Record:
         """Answer a question from what is known."""
