@@ -2,11 +2,12 @@
 
 A signature fits an entity when everything that it requires holds and nothing that it denies does. What is unknown
 keeps it from fitting and rules nothing out. Of two that fit, the one that explains the other goes first, else the one
-of which more was seen.
+of which more was seen, weighed by what people said of it before.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from aiops.diagnose.condition import Clause, Judged
 from aiops.diagnose.scene import Fact, Scene
@@ -17,6 +18,7 @@ _REQUIRED_WEIGHT = 2.0
 _UNKNOWN_WEIGHT = 0.5
 """What a supporting sentence counts that nobody can judge, of one that speaks against."""
 MOST_RULED_OUT = 6
+NO_PRIORS: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,15 @@ class Matches:
     misfits: Mapping[str, Misfit]
 
 
-def match(book: CauseBook, scene: Scene) -> Matches:
-    """Hold every signature against every entity of its kind."""
+def match(book: CauseBook, scene: Scene, priors: Mapping[str, float] = NO_PRIORS) -> Matches:
+    """Hold every signature against every entity of its kind.
+
+    Parameters
+    ----------
+    priors
+        Factor by which people's feedback moves a cause in the order, 1 when not named. It decides between causes that
+        fit, and makes none fit.
+    """
     fits: dict[str, Fit] = {}
     misfits: dict[str, Misfit] = {}
     for signature in book.causes:
@@ -63,7 +72,7 @@ def match(book: CauseBook, scene: Scene) -> Matches:
             fits[signature.id] = max(fitting, key=lambda one: (one.confidence, one.strength))
         elif failing:
             misfits[signature.id] = max(failing, key=lambda one: one.held)
-    return Matches(_ordered(fits), misfits)
+    return Matches(_ordered(fits, priors), misfits)
 
 
 def ruled_out(matches: Matches) -> list[Misfit]:
@@ -119,14 +128,18 @@ def _fit(
     )
 
 
-def _ordered(fits: Mapping[str, Fit]) -> tuple[Fit, ...]:
+def _ordered(fits: Mapping[str, Fit], priors: Mapping[str, float]) -> tuple[Fit, ...]:
     """Best first, but nothing before what explains it."""
+
+    def rank(fit: Fit) -> tuple[float, int, float]:
+        return fit.confidence * priors.get(fit.signature.id, 1.0), len(fit.signature.requires), fit.strength
+
     waiting = dict(fits)
     ordered: list[Fit] = []
     while waiting:
         explained = {name for fit in waiting.values() for name in fit.signature.explains}
         free = [fit for name, fit in waiting.items() if name not in explained]
-        best = max(free, key=lambda fit: (fit.confidence, len(fit.signature.requires), fit.strength))
+        best = max(free, key=rank)
         ordered.append(best)
         del waiting[best.signature.id]
     return tuple(ordered)
