@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from math import isnan
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from aiops.app.describe import Describer
 from aiops.app.fleet_view import fleet_record
 from aiops.app.series_view import detectors_record, history_record, names_record
 from aiops.app.spending import band_of, score_families
-from aiops.app.target_view import page_record
+from aiops.app.target_view import page_record, relabel_record
 from aiops.incidents.external import Told
 from aiops.kit.memory import resident_bytes
 from aiops.notify.base import ReceiverStatus
@@ -131,6 +131,10 @@ class DaemonSource:
         """The last answer of one target as it came, and which signals were found in it."""
         scraper = self._daemon.collectors.scraper(source)
         return None if scraper is None else page_record(scraper, self._daemon.collectors.profiles)
+
+    def relabelled(self, job: str, labels: Mapping[str, str]) -> Record:
+        """What the rules of a job make of a target."""
+        return relabel_record(self._daemon.config.scrape.all_jobs, job, labels)
 
     def _latest(self) -> Iterator[tuple[int, SeriesKey, float, float]]:
         ring = self._daemon.pipeline.ring

@@ -117,6 +117,17 @@ async def _page(request: web.Request) -> web.Response:
     return success(dict(found))
 
 
+async def _relabel(request: web.Request) -> web.Response:
+    _only(request, "job", "labels")
+    try:
+        labels = json.loads(request.query.get("labels", "{}"))
+    except (ValueError, RecursionError):
+        labels = None
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        raise Refused(400, 'labels are not what is expected: a JSON object of texts, {"__address__": "10.0.0.7:8000"}')
+    return success(dict(request.app[SOURCE].relabelled(request.query.get("job", ""), labels)))
+
+
 async def _events(request: web.Request) -> web.StreamResponse:
     events = request.app[EVENTS]
     if events.full():
@@ -168,6 +179,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/api/v1/detectors", _record(lambda source: source.detectors())),
         web.get("/api/v1/config", _record(lambda source: {"yaml": source.config_text()})),
         web.get("/api/v1/targets/page", _page),
+        web.get("/api/v1/targets/relabel", _relabel),
         web.get("/api/v1/signals/range", _range),
         web.get("/api/v1/signals/changes", _changes),
         web.get("/api/v1/signals/names", _record(lambda source: source.names())),

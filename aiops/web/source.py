@@ -102,6 +102,10 @@ class Source(Protocol):
         """The last answer of one target, untrusted text; None when there is no such target."""
         ...
 
+    def relabelled(self, job: str, labels: Mapping[str, str]) -> Record:
+        """What each rule of a job makes of a target with these labels; raises :class:`Refused`."""
+        ...
+
     def alerts(self) -> Sequence[Record]:
         """Alerts that are not inactive."""
         ...

@@ -12,6 +12,9 @@ from aiops.app.config import Config
 from aiops.app.fleet_view import fleet_record
 from aiops.app.pipeline import Pipeline
 from aiops.app.series_view import detectors_record, history_record, names_record
+from aiops.app.target_view import relabel_record
+from aiops.collect.relabel import Action, RelabelRule
+from aiops.collect.settings import JobSettings
 from aiops.detect.base import AlertKey, Severity, Verdict
 from aiops.incidents.alert import Alert, AlertState
 from aiops.signals.types import Columns, Entity, EntityKind, Reading, SeriesKey
@@ -185,6 +188,35 @@ async def test_a_large_fleet_is_looked_at_coarsely_first() -> None:
     record = await changes_record(pipeline.ring, Span(50 * STEP, 60 * STEP))
     assert record["series"] == 2000
     assert told(record)[0] == ("queue_len", "r1234:1")
+
+
+# Relabelling ---------------------------------------------------------------------------------------------------
+
+
+JOB = JobSettings(
+    name="llm",
+    relabel=(
+        RelabelRule(source_labels=("app",), target_label="pool"),
+        RelabelRule(source_labels=("pool",), regex="chat|code", action=Action.KEEP),
+        RelabelRule(regex="app", action=Action.LABEL_DROP),
+    ),
+)
+
+
+def test_relabelling_is_shown_step_by_step() -> None:
+    record = relabel_record([JOB], "llm", {"app": "chat", "empty": ""})
+    assert (record["keep"], record["labels"]) == (True, {"pool": "chat"})
+    assert [step["output"] for step in record["steps"]] == [{"app": "chat", "pool": "chat"}] * 2 + [{"pool": "chat"}]
+    assert record["steps"][0]["rule"] == {"source_labels": ["app"], "target_label": "pool"}
+    dropped = relabel_record([JOB], "llm", {"app": "batch"})
+    assert (dropped["keep"], dropped["labels"], len(dropped["steps"])) == (False, {}, 2)
+    assert dropped["steps"][1]["reason"] == "'batch' does not match 'chat|code'"
+
+
+def test_jobs_are_named_where_there_is_none_of_that_name() -> None:
+    assert relabel_record([JOB], "", {}) == {"jobs": [{"name": "llm", "rules": 3}]}
+    with pytest.raises(Refused, match="there is no job 'lm'; there are llm"):
+        relabel_record([JOB], "lm", {})
 
 
 # Documents -----------------------------------------------------------------------------------------------------

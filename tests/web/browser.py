@@ -83,8 +83,10 @@ async def visit(browser: Browser, base: str, *, width: str = "desktop", scheme: 
     """A fresh window."""
     wide, high = WIDTHS[width]
     context = await browser.new_context(viewport={"width": wide, "height": high}, color_scheme=scheme)
-    yield Visit(await context.new_page(), base)
-    await context.close()
+    try:
+        yield Visit(await context.new_page(), base)
+    finally:
+        await context.close()
 
 
 def installed() -> str | None:

@@ -17,6 +17,7 @@ from aiops.app.daemon import Daemon
 from aiops.app.state import State
 from aiops.collect.exposition import PageParser
 from aiops.collect.nvml_watch import Enabled, NvmlSettings
+from aiops.collect.relabel import Action, RelabelRule
 from aiops.collect.settings import JobSettings, ScrapeSettings, TargetSettings
 from aiops.detect.settings import DetectSettings, FitSettings
 from aiops.kit.clock import SYSTEM_CLOCK
@@ -35,6 +36,7 @@ FAULT_TICKS = 150
 MODEL = "demo-7b"
 GPUS = 4
 UNWELL = 1
+SCRATCH = RelabelRule(regex="scratch_.*", action=Action.LABEL_DROP)
 _STUCK = ("tokens_out", "tokens_in", "finished")
 _DCGM = {
     "DCGM_FI_DEV_GPU_UTIL": 71.0,
@@ -99,7 +101,9 @@ async def _live_through(daemon: Daemon, fleet: Fleet, sources: Sequence[_Source]
 def config(folder: Path, targets: dict[str, Sequence[str]], **changes: object) -> Config:
     """A daemon on a free port that reads these targets and nothing else."""
     jobs = tuple(
-        JobSettings(name=job, targets=tuple(TargetSettings(url=url) for url in urls), interval=STEP_SECONDS)
+        JobSettings(
+            name=job, targets=tuple(TargetSettings(url=url) for url in urls), interval=STEP_SECONDS, relabel=(SCRATCH,)
+        )
         for job, urls in targets.items()
     )
     return Config(

@@ -163,6 +163,20 @@ async def test_a_span_drawn_in_a_chart_is_kept_in_the_address(browser: Browser, 
         assert page.complaints == []
 
 
+async def test_relabelling_can_be_tried(browser: Browser, demo: tuple[Daemon, str]) -> None:
+    _, url = demo
+    async with visit(browser, url) as page:
+        await page.open("#/targets")
+        await page.page.get_by_label("labels").fill('{"scratch_a": "<b>1</b>", "b": "2"}')
+        await page.page.get_by_role("button", name="Try").click()
+        await expect(page.page.get_by_text('{"b":"2"}').first).to_be_visible()
+        await page.page.get_by_label("labels").fill("no JSON")
+        await page.page.get_by_role("button", name="Try").click()
+        await expect(page.page.get_by_role("alert")).to_contain_text("expected: a JSON object of texts")
+        assert await page.axe() == []
+    assert [text for text in page.complaints if "400 (Bad Request)" not in text] == []
+
+
 async def test_a_false_alarm_can_be_told_and_taken_back(browser: Browser, demo: tuple[Daemon, str]) -> None:
     daemon, url = demo
     async with visit(browser, url) as page:

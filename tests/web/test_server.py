@@ -1,7 +1,7 @@
 """The HTTP surface: health, envelope, headers, escaping, own metrics."""
 
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -69,6 +69,9 @@ class House:
         if span.start < 10:
             raise Refused(400, "there is nothing to compare")
         return {"asked": list(span)}
+
+    def relabelled(self, job: str, labels: Mapping[str, str]) -> Record:
+        return {"job": job, "labels": dict(labels)}
 
     def last_page(self, source: str) -> Record | None:
         return {"source": source, "text": self.label} if source == "llm/a:1" else None
@@ -307,6 +310,15 @@ async def test_a_bad_question_is_told_what_was_expected(client: TestClient, quer
     answer = await client.get(f"/api/v1/signals/{query}")
     assert answer.status == 400
     assert told in (await answer.json())["error"]
+
+
+async def test_relabelling_is_tried_with_labels_of_text(client: TestClient) -> None:
+    found = await data_of(client, '/api/v1/targets/relabel?job=llm&labels={"a":"b"}')
+    assert found == {"job": "llm", "labels": {"a": "b"}}
+    for wrong in ("{", "[]", '{"a":1}', "[" * 2000):
+        answer = await client.get("/api/v1/targets/relabel", params={"labels": wrong})
+        assert answer.status == 400
+        assert "a JSON object of texts" in (await answer.json())["error"]
 
 
 async def test_one_listener_too_many_is_told_to_ask_instead(house: House) -> None:

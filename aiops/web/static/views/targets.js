@@ -5,13 +5,41 @@ import { h, long, table } from "../dom.js";
 import { number } from "../format.js";
 import { heading, pill, stat, stats, when } from "../parts.js";
 
-export default function targets(place) {
-  return place.rest ? one(place.rest) : {
-    load: async () => (await get("targets")).activeTargets,
-    render: (all) => [h("h1", null, "Targets ", h("small", null, summary(all))),
+export default function targets(place, { refresh }) {
+  return place.rest ? one(place.rest) : every(refresh);
+}
+
+function every(refresh) {
+  const asked = { job: "", labels: '{"__address__": "10.0.0.7:8000"}' };
+  return {
+    async load() {
+      const [{ activeTargets: all }, { jobs }] = await Promise.all([get("targets"), get("targets/relabel")]);
+      const tried = asked.job ? await get("targets/relabel", asked).catch((error) => ({ error: error.message })) : null;
+      return { all, jobs, tried };
+    },
+    render: ({ all, jobs, tried }) => [h("h1", null, "Targets ", h("small", null, summary(all))),
       table(["health", "source", "program", "last read", "took", "page", "signals", "last error"], all.map(row),
-        "Nothing is read yet: name a target with --target, or an engine on this machine will be found.", "Targets")],
+        "Nothing is read yet: name a target with --target, or an engine on this machine will be found.", "Targets"),
+      jobs.some((job) => job.rules) ? tester(jobs.filter((job) => job.rules), asked, tried, refresh) : null],
   };
+}
+
+/** What the rules of a job would make of a target. */
+function tester(jobs, asked, tried, refresh) {
+  const submit = (event) => {
+    event.preventDefault();
+    const form = new FormData(event.target);
+    Object.assign(asked, { job: form.get("job"), labels: form.get("labels") });
+    refresh();
+  };
+  return h("section", null, heading("Relabelling", "what the rules of a job make of a target"),
+    h("form", { class: "controls", "data-key": "relabel", onsubmit: submit },
+      h("label", null, "job ", h("select", { name: "job" }, jobs.map((job) => h("option", { value: job.name }, job.name)))),
+      h("label", null, "labels ", h("input", { name: "labels", size: 60, value: asked.labels })), h("button", null, "Try")),
+    tried?.error ? h("p", { class: "notice", role: "alert" }, tried.error) : tried && [
+      h("p", null, tried.keep ? pill("ok", "kept") : pill("warning", "dropped"), " ", h("span", { class: "mono" }, tried.keep ? JSON.stringify(tried.labels) : "")),
+      table(["rule", "effect"], tried.steps.map((step) => [h("code", null, JSON.stringify(step.rule)),
+        step.keep ? h("span", { class: "mono" }, JSON.stringify(step.output)) : `dropped: ${step.reason}`]), "", "Relabelling, step by step")]);
 }
 
 const HEALTH = { up: ["ok", "up"], down: ["critical", "down"], unknown: ["silent", "unknown"] };
