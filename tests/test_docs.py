@@ -299,3 +299,15 @@ def test_examples_of_the_api_have_the_fields_that_it_has(source: DaemonSource) -
     free = ("matches", "skip", "facts", "labels", "annotations", "votes", "burnRates", "tasks", "receivers")
     for path, record in real.items():
         assert shape(example(path), free) == shape(record, free), path
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    text = (ROOT / "docs/reference/promises.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert len(named) > 50
+    pages = {file: (ROOT / file).read_text() if (ROOT / file).is_file() else "" for file, _ in named}
+    missing = [f"{file}::{test}" for file, test in named if not re.search(rf"def {test}\(", pages[file])]
+    assert missing == []
+    rows = re.findall(r"^\| ([RT]\d+) \| .*$", text, re.M)
+    assert len(rows) == len(set(rows)) >= 30
+    assert all("`tests/" in line for line in text.splitlines() if re.match(r"\| [RT]\d", line))

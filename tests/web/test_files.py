@@ -1,5 +1,6 @@
 """The page's files: what is sent, what is cached, what may not be in them."""
 
+import asyncio
 import gzip
 import hashlib
 import re
@@ -11,6 +12,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from aiops.web import files
+from aiops.web.server import build
+from aiops.web.settings import WebSettings
+from tests.web.test_server import House
 
 STATIC = Path(files.__file__).with_name("static")
 OURS = sorted(
@@ -71,3 +75,25 @@ def test_nothing_of_ours_writes_markup_or_asks_elsewhere(path: Path) -> None:
     assert len(text.splitlines()) <= 500
     if path.suffix == ".html":
         assert not re.findall(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", text)
+
+
+@pytest.mark.parametrize("prefix", ["/static/", "/runbooks/", "/incidents/", "/api/v1/incidents/"])
+@pytest.mark.parametrize(
+    "path",
+    ["../pyproject.toml", "..%2fpyproject.toml", "..%2f..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd",
+     "/etc/passwd", "%2fetc%2fpasswd", "style.css%00", "....//....//etc/passwd", "..%5c..%5cetc%5cpasswd"],
+)  # fmt: skip
+async def test_no_path_leads_out_of_what_is_shipped(prefix: str, path: str) -> None:
+    """Sent as it stands, since every client library would tidy it up first."""
+    async with TestServer(build(House(), WebSettings())) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(f"GET {prefix}{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        answer = (await reader.read()).decode(errors="replace")
+        writer.close()
+        await writer.wait_closed()
+    status = int(answer.split(maxsplit=2)[1])
+    assert status in (302, 400, 404), answer
+    assert "root:" not in answer
+    assert "[project]" not in answer
+    if status == 302:  # a link to a view of the page, which looks the name up
+        assert re.search(r"(?im)^location: \.\./#/incidents/[\w%.~-]*\r?$", answer), answer
