@@ -296,7 +296,18 @@ def test_examples_of_the_api_have_the_fields_that_it_has(source: DaemonSource) -
         "/api/v1/slo": {"budgets": [view.budget_record(BUDGET)]},
         "/api/v1/status": dict(source.status()),
     }
-    free = ("matches", "skip", "facts", "labels", "annotations", "votes", "burnRates", "tasks", "receivers")
+    free = (
+        "confidenceReasons",
+        "matches",
+        "skip",
+        "facts",
+        "labels",
+        "annotations",
+        "votes",
+        "burnRates",
+        "tasks",
+        "receivers",
+    )
     for path, record in real.items():
         assert shape(example(path), free) == shape(record, free), path
 

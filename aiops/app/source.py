@@ -16,6 +16,8 @@ from aiops.app.fleet_view import fleet_record
 from aiops.app.series_view import detectors_record, history_record, names_record
 from aiops.app.spending import band_of, score_families
 from aiops.app.target_view import page_record, relabel_record
+from aiops.incidents.alert import Incident
+from aiops.incidents.confidence import Confidence, confidence
 from aiops.incidents.external import Told
 from aiops.kit.memory import resident_bytes
 from aiops.notify.base import ReceiverStatus
@@ -63,7 +65,14 @@ class DaemonSource:
         """The newest incidents, open ones first."""
         pipeline = self._daemon.pipeline
         found = sorted(pipeline.grouping.incidents.values(), key=lambda one: (not one.open, -one.started_at))
-        return [view.incident_record(one, pipeline.alerts) for one in found[:_SHOWN_INCIDENTS]]
+        return [view.incident_record(one, pipeline.alerts, self._sure(one)) for one in found[:_SHOWN_INCIDENTS]]
+
+    def _sure(self, incident: Incident) -> Confidence:
+        pipeline = self._daemon.pipeline
+        alerts = pipeline.alerts
+        around = pipeline.bank.around({key.series.entity for key in incident.members}, pipeline.ring.window())
+        members = [alerts[key] for key in incident.members if key in alerts]
+        return confidence(members, pipeline.slo.rules.keys(), around)
 
     def incident(self, name: str) -> Record | None:
         """One incident by its id, with its summary."""
@@ -72,7 +81,7 @@ class DaemonSource:
         if found is None:
             return None
         summary = view.summary_record(daemon.explain.summary(found), daemon.explain.worded(name))
-        return view.incident_record(found, daemon.pipeline.alerts) | {"summary": summary}
+        return view.incident_record(found, daemon.pipeline.alerts, self._sure(found)) | {"summary": summary}
 
     async def ask(self, question: str) -> Record:
         """Answer a question from what is known."""

@@ -9,6 +9,7 @@ from aiops.explain.answers import Answer
 from aiops.explain.narrator import Summary
 from aiops.explain.wording import Worded
 from aiops.incidents.alert import Alert, Incident
+from aiops.incidents.confidence import UNSURE, Confidence
 from aiops.incidents.policy import Window
 from aiops.incidents.slo import Budget
 from aiops.kit.settings import format_duration
@@ -103,7 +104,7 @@ def mark_record(mark: Mark) -> Record:
     return {"kind": str(mark.kind), "entity": entity_record(mark.entity), "at": stamp(mark.at), "text": mark.detail}
 
 
-def incident_record(incident: Incident, alerts: Mapping[AlertKey, Alert]) -> Record:
+def incident_record(incident: Incident, alerts: Mapping[AlertKey, Alert], sure: Confidence = UNSURE) -> Record:
     """One incident with its members; those that are forgotten by now keep their name and series."""
     return {
         "id": incident.id,
@@ -113,6 +114,8 @@ def incident_record(incident: Incident, alerts: Mapping[AlertKey, Alert]) -> Rec
         "startsAt": stamp(incident.started_at),
         "updatedAt": stamp(incident.updated_at),
         "endsAt": stamp(incident.ended_at),
+        "confidence": sure.ratio,
+        "confidenceReasons": list(sure.reasons),
         "alerts": [_member(key, alerts.get(key)) for key in incident.members],
     }
 

@@ -6,7 +6,7 @@ normal. What stays out of bounds for ``relearn_after`` with no such alert is acc
 what an entity shows after a deploy (:mod:`aiops.detect.settling`).
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -22,7 +22,6 @@ from aiops.detect.base import (
     Explains,
     Guidance,
     Look,
-    Part,
     RuleText,
     Scores,
     Severity,
@@ -39,6 +38,7 @@ from aiops.detect.fitting import Fitted
 from aiops.detect.iforest import IForest
 from aiops.detect.leniency import Leniency, widened
 from aiops.detect.liveness import Liveness
+from aiops.detect.look import look_around, look_at
 from aiops.detect.peers import Peers
 from aiops.detect.policy import AnomalyPolicy, Compiler, PolicyColumns, Watch, not_critical
 from aiops.detect.recurrence import Recurrence
@@ -227,6 +227,13 @@ class Bank:
         """Every rule that is judged, by name, with its texts."""
         return self._rules
 
+    def around(self, entities: Iterable[Entity], window: Window) -> dict[Entity, Standing]:
+        """What statistics say of all series of some entities that may raise alerts, in the last step."""
+        scores = self._scores
+        if scores is None or len(window.keys) != len(scores.keys):
+            return {}
+        return look_around(entities, self._policy.columns(window).of_entity, scores.ensemble.score, scores.watched)
+
     def looks(self, rule: str, window: Window) -> Iterator[Look]:
         """What a rule saw in the last step of every series, entity or source that it is about."""
         yield from self._conditions.looks(rule)
@@ -238,23 +245,8 @@ class Bank:
         for column in np.flatnonzero(columns.watch == index).tolist():
             key = window.keys[column]
             if key is not None:
-                yield self._look(AlertKey(rule, key), column, window, scores)
-
-    def _look(self, key: AlertKey, column: int, window: Window, scores: BankScores) -> Look:
-        ensemble = scores.ensemble
-        values = {"value": float(window.values[-1, column]), "score": float(ensemble.score[column]),
-                  "expected": float(ensemble.expected[column]), "lower": float(ensemble.lower[column]),
-                  "upper": float(ensemble.upper[column])}  # fmt: skip
-        score = values["score"]
-        broken = None if np.isnan(score) else score >= 1
-        known = not np.isnan(values["value"])
-        note = (
-            "too little was seen of it yet, or it settles after a restart or a deploy"
-            if known and broken is None
-            else ""
-        )
-        return Look(key, broken, (Part("score >= 1, the edge of the band", broken),), values,
-                    note + self._explained(column, scores))  # fmt: skip
+                explained = self._explained(column, scores)
+                yield look_at(AlertKey(rule, key), column, window, scores.ensemble, explained)
 
     def standing(self, window: Window) -> Mapping[str, Standing]:
         """What each rule saw in the last step; rules about sources, and those that nothing feeds, are left out."""

@@ -77,7 +77,7 @@ def incidents(args: Namespace) -> int:
     """``aiops incidents``."""
     data = records(args, "incidents", "incidents")
     columns = [Column("ID"), Column("STATE"), Column("SEVERITY"), Column("SINCE"), Column("ALERTS"), Column("SUMMARY")]
-    columns += [Column("ENDED", wide=True)]
+    columns += [Column("ENDED", wide=True), Column("CONFIDENCE", wide=True)]
     rows = [
         [
             _text(incident, "id"),
@@ -87,6 +87,7 @@ def incidents(args: Namespace) -> int:
             str(len(listed)) if isinstance(listed := incident.get("alerts"), list) else "",
             _text(incident, "title"),
             ago(incident.get("endsAt")),
+            _number(incident.get("confidence"), "{:.0%}"),
         ]
         for incident in data
     ]
