@@ -23,6 +23,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -217,10 +218,7 @@ def rolling_z(series: Series, window: int = 200) -> np.ndarray:
 def isolation_forest(series: Series, refit: int = 1000, memory: int = 4000) -> np.ndarray:
     from sklearn.ensemble import IsolationForest
 
-    values = series.values
-    if values.shape[1] == 1:
-        padded = np.concatenate([np.repeat(values[:1, 0], 9), values[:, 0]])
-        values = np.lib.stride_tricks.sliding_window_view(padded, 10)
+    values = lagged(series.values, 10) if series.values.shape[1] == 1 else series.values
     score = np.zeros(len(values))
     for begin in [100, *range(refit, len(values), refit)]:
         forest = IsolationForest(n_estimators=100, random_state=1).fit(values[max(0, begin - memory) : begin])
@@ -251,16 +249,88 @@ def arima(series: Series, refit: int = 1000, memory: int = 1000) -> np.ndarray:
     return np.minimum(np.nan_to_num(score), 1e3)
 
 
-QUICK: dict[str, Callable[[Series], np.ndarray]] = {"aiops": ours, "rolling z 200": rolling_z}
-SLOW: dict[str, Callable[[Series], np.ndarray]] = {
+def lagged(values: np.ndarray, rows: int) -> np.ndarray:
+    """Each row with those before it, [rows, rows · channels]; the first row stands for what came before it."""
+    padded = np.concatenate([np.repeat(values[:1], rows - 1, axis=0), values])
+    return np.lib.stride_tricks.sliding_window_view(padded, rows, axis=0).reshape(len(values), -1)
+
+
+def netdata_like(series: Series, refit: int = 360, models: int = 18, memory: int = 720) -> np.ndarray:
+    """As Netdata does, per channel: smoothed differences, six in a row, two centres by k-means, and a consensus of the
+    last models; the score is the smallest distance in units of what that model saw when it was made."""
+    change = np.diff(series.values, axis=0, prepend=series.values[:1])
+    smooth = lagged(change, 3).reshape(len(change), -1, 3).mean(axis=2)
+    scores = np.zeros_like(smooth)
+    for channel in range(smooth.shape[1]):
+        points = lagged(smooth[:, channel : channel + 1], 6)
+        made: list[tuple[np.ndarray, float, float]] = []
+        for begin in range(refit, len(points), refit):
+            made = [*made, two_centres(points[max(0, begin - memory) : begin])][-models:]
+            block = points[begin : begin + refit]
+            each = [(spread(block, centres) - low) / max(high - low, 1e-12) for centres, low, high in made]
+            scores[begin : begin + refit, channel] = np.min(each, axis=0)
+    return np.clip(scores, 0, 1e3).max(axis=1)
+
+
+def spread(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Mean distance to the centres."""
+    return np.sqrt(((points[:, None] - centres) ** 2).sum(axis=2)).mean(axis=1)
+
+
+def two_centres(points: np.ndarray, rounds: int = 20) -> tuple[np.ndarray, float, float]:
+    """Centres by Lloyd's rounds, and the least and largest mean distance to them."""
+    order = np.argsort(points.sum(axis=1))
+    centres = points[order[[len(order) // 4, 3 * len(order) // 4]]]
+    for _ in range(rounds):
+        nearer = ((points[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+        if nearer.all() or not nearer.any():
+            break
+        centres = np.stack([points[nearer == one].mean(axis=0) for one in (0, 1)])
+    distance = spread(points, centres)
+    return centres, float(distance.min()), float(distance.max())
+
+
+def river_deviation(series: Series) -> np.ndarray:
+    from river.anomaly import StandardAbsoluteDeviation
+
+    scores = np.zeros_like(series.values)
+    for channel, values in enumerate(series.values.T.tolist()):
+        model = StandardAbsoluteDeviation()
+        for row, value in enumerate(values):
+            scores[row, channel] = model.score_one(None, value)
+            model.learn_one(None, value)
+    return np.nan_to_num(np.abs(scores), posinf=0.0).max(axis=1)
+
+
+def pyod_ecod(series: Series, refit: int = 1000, memory: int = 4000) -> np.ndarray:
+    from pyod.models.ecod import ECOD
+
+    values = lagged(series.values, 10) if series.values.shape[1] == 1 else series.values
+    score = np.zeros(len(values))
+    for begin in [100, *range(refit, len(values), refit)]:
+        end = min(refit if begin == 100 else begin + refit, len(values))
+        if begin < end:
+            score[begin:end] = ECOD().fit(values[max(0, begin - memory) : begin]).decision_function(values[begin:end])
+    return score
+
+
+Detector = Callable[[Series], np.ndarray]
+QUICK: dict[str, Detector] = {"aiops": ours, "rolling z 200": rolling_z, "k-means as Netdata does": netdata_like}
+SLOW: dict[str, Detector] = {
     "aiops": ours,
     "rolling z 200": rolling_z,
     "sklearn IsolationForest, lags": isolation_forest,
     "statsmodels ARIMA(2,0,1)": arima,
 }
+EXTRA: dict[str, tuple[str, Detector]] = {
+    "river": ("river StandardAbsoluteDeviation", river_deviation),
+    "pyod": ("PyOD ECOD, lags", pyod_ecod),
+}
+"""Peers that are measured where they are installed; they are no dependency of ours."""
+SLOW |= {name: detector for module, (name, detector) in EXTRA.items() if find_spec(module) is not None}
 
 
-def measure(detectors: dict[str, Callable[[Series], np.ndarray]], many: list[Series]) -> dict[str, object]:
+def measure(detectors: dict[str, Detector], many: list[Series]) -> dict[str, object]:
     results: dict[str, object] = {}
     for name, detector in detectors.items():
         if detector is arima and many[0].values.shape[1] > 1:
@@ -292,8 +362,19 @@ def main() -> None:
             labelled = [series for series in many if series.label[series.start :].any()]
             few = sorted(labelled, key=lambda series: len(series.values))[: args.sample]
             report[f"{name}, {len(few)} shortest series"] = measure(SLOW, few)
-    absent = {module: "not installed" for module in ("river", "pyod") if find_spec(module) is None}
-    print(json.dumps({"sets": report, "peers": absent}, indent=2, default=float))
+    libraries = ("numpy", "scikit-learn", "statsmodels", *EXTRA)
+    print(
+        json.dumps(
+            {"sets": report, "versions": {one: known_version(one) for one in libraries}}, indent=2, default=float
+        )
+    )
+
+
+def known_version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 if __name__ == "__main__":
