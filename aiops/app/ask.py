@@ -14,7 +14,7 @@ from aiops.app.pipeline import Pipeline
 from aiops.explain.answers import Answer, Measured, Story, answer
 from aiops.explain.knowledge import Found, Knowledge, Page
 from aiops.explain.questions import Query, compile_question
-from aiops.explain.words import Words, plain
+from aiops.explain.words import plain
 from aiops.incidents.alert import Alert, Incident
 from aiops.kit.clock import Clock
 from aiops.kit.log import OnChange
@@ -59,7 +59,7 @@ class Ask:
         self._folders = folders
         self._advice = advice
         self._opinions = opinions
-        self._words = Words(presets.signal_names())
+        self._words = presets.words()
         self._knowledge = Knowledge()
         self._faults = OnChange(_LOG, clock.monotonic)
         self._names: tuple[tuple[SeriesKey | None, ...], frozenset[str]] = ((), frozenset())

@@ -19,7 +19,7 @@ from aiops.explain.llm import Llm, LlmCounts
 from aiops.explain.narrator import Narrator, Summary
 from aiops.explain.settings import ExplainSettings
 from aiops.explain.wording import Worded, word
-from aiops.explain.words import Language, Words
+from aiops.explain.words import Language
 from aiops.incidents.alert import Incident
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.http import HttpClient
@@ -77,7 +77,7 @@ class Explain:
         self._clock = clock
         self._fleet = fleet
         self._keep = keep
-        self._words = Words(presets.signal_names())
+        self._words = presets.words()
         self._narrators = {language: Narrator(self._words, language) for language in Language}
         self._diagnoses: dict[str, Diagnosis] = {}
         self._worded: dict[str, Worded] = {}

@@ -12,7 +12,7 @@ import yaml
 from aiops.detect.policy import AnomalyPolicy
 from aiops.detect.rules import RuleBook
 from aiops.diagnose.signature import CauseBook
-from aiops.explain.words import Language, parse_signals
+from aiops.explain.words import Language, Words, parse_signals, words_of
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.profile import Profile, parse_profiles
 from aiops.signals.telemetry import exported_name
@@ -77,6 +77,13 @@ def cause_book() -> CauseBook:
 def signal_names() -> Mapping[str, Mapping[Language, tuple[str, ...]]]:
     """What signals are called in both languages, from ``models/words``."""
     return parse_signals(*_document("words", "signals.yaml"))
+
+
+def words() -> Words:
+    """What signals, causes and actions are called in both languages."""
+    book, (chinese, where) = cause_book(), _document("words", "causes.yaml")
+    causes = {one.id: (one.title, one.fix) for one in book.causes}
+    return words_of(signal_names(), causes, book.actions, chinese=chinese, where=where)
 
 
 def runbook(slug: str) -> str | None:

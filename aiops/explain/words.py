@@ -79,3 +79,44 @@ def parse_signals(document: object, where: str) -> Mapping[str, Mapping[Language
         if not all(read[signal].values()):
             raise ValueError(f"{where}: {signal} has no name in one of {', '.join(Language)}")
     return read
+
+
+def words_of(
+    signals: Mapping[str, Mapping[Language, tuple[str, ...]]],
+    causes: Mapping[str, tuple[str, str]],
+    actions: Mapping[str, str],
+    *,
+    chinese: object,
+    where: str,
+) -> Words:
+    """Join our English names with the Chinese ones of ``models/words/causes.yaml``.
+
+    Parameters
+    ----------
+    causes
+        Id → title and fix, in English.
+    actions
+        Id → text, in English.
+
+    Raises
+    ------
+    ValueError
+        When there are words of a cause or an action that does not exist. One without Chinese words keeps the English.
+    """
+    document = chinese if isinstance(chinese, Mapping) else {}
+    told = {what: document.get(what) or {} for what in ("causes", "actions")}
+    for what, expected in (("causes", causes), ("actions", actions)):
+        if strangers := sorted(told[what].keys() - expected.keys()):
+            raise ValueError(f"{where}: {what}: expected those of models/causes; there is no {', '.join(strangers)}")
+    chinese_causes, chinese_actions = told["causes"], told["actions"]
+    titles = {name: str(chinese_causes.get(name, {}).get("title", title)) for name, (title, _) in causes.items()}
+    fixes = {name: str(chinese_causes.get(name, {}).get("fix", fix)) for name, (_, fix) in causes.items()}
+    return Words(
+        signals,
+        {name: {Language.EN: title, Language.ZH: titles[name]} for name, (title, _) in causes.items()},
+        {name: {Language.EN: fix, Language.ZH: fixes[name]} for name, (_, fix) in causes.items()},
+        {
+            name: {Language.EN: text, Language.ZH: str(chinese_actions.get(name, text))}
+            for name, text in actions.items()
+        },
+    )
