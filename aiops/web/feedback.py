@@ -78,7 +78,7 @@ def _question(asked: Record) -> str:
     )
     body = (
         f"<h1>{escape(str(asked.get('summary')))}</h1>"
-        f"<p>{escape(str(asked.get('alert')))} of {escape(str(asked.get('series')))}, "
+        f"<p>{escape(str(asked.get('alert')))}: {escape(str(asked.get('series')))}, "
         f"since {escape(str(asked.get('startsAt')))}. What was it?</p>"
         f'<form method="post">{choices}'
         '<p><label>What was the cause? <input name="cause" maxlength="200"></label></p>'

@@ -58,6 +58,8 @@ async def _answer_safely(request: web.Request, handler: _Handler) -> web.StreamR
         response.headers.update({k: v for k, v in error.headers.items() if k in _KEPT})
     except Refused as error:
         response = api.failure(error.status, _KINDS.get(error.status, "bad_data"), str(error))
+        if not request.path.startswith("/api/"):
+            response = web.Response(status=error.status, text=f"{error}\n")
     except Exception:  # noqa: BLE001 - supervision point: a bug in one answer must not end the connection
         _LOG.exception("request failed", extra={"path": request.path})
         response = api.failure(500, "internal", "the server failed to answer; its log says why")

@@ -147,4 +147,5 @@ async def test_looking_at_a_link_changes_nothing_and_saying_it_does(client_of: A
     assert "aiops feedback undo l1" in page
     assert house.said == [("good", "", Saying("expected", "batch", "", "link"))]
     assert (await client.post("/feedback/good", data={})).status == 400
-    assert (await client.get("/feedback/used")).status == 410
+    used = await client.get("/feedback/used")
+    assert (used.status, await used.text()) == (410, "this link was used before\n")
