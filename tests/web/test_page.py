@@ -163,6 +163,34 @@ async def test_a_span_drawn_in_a_chart_is_kept_in_the_address(browser: Browser, 
         assert page.complaints == []
 
 
+SAID = [
+    (0.0418, "seconds", "41.8 ms"),
+    (0, "seconds", "0 s"),
+    (7500, "seconds", "2 h 5 min"),
+    (-0.00002, "seconds", "-20 µs"),
+    (0.97, "ratio", "97 %"),
+    (12.5 * 2**30, "bytes", "12.5 GiB"),
+    (0, "bytes", "0 B"),
+    (3.2e9, "bytes/s", "2.98 GiB/s"),
+    (1.41e9, "hertz", "1.41 GHz"),
+    (123456, "requests", "123,456 requests"),
+    (1, "state", "1"),
+    (None, "requests", "–"),
+    (float("nan"), "seconds", "–"),
+]
+
+
+async def test_numbers_are_told_as_people_say_them(browser: Browser, demo: tuple[Daemon, str]) -> None:
+    _, url = demo
+    async with visit(browser, url) as page:
+        await page.open("#/config")
+        told = await page.page.evaluate(
+            "pairs => import('./static/format.js').then(m => pairs.map(([value, unit]) => m.number(value, unit)))",
+            [[value, unit] for value, unit, _ in SAID],
+        )
+    assert [text.replace("\u00a0", " ") for text in told] == [text for *_, text in SAID]
+
+
 async def test_relabelling_can_be_tried(browser: Browser, demo: tuple[Daemon, str]) -> None:
     _, url = demo
     async with visit(browser, url) as page:

@@ -1,6 +1,7 @@
 // Numbers, times and names for people. Unknown is a dash, never 0.
 
 export const UNKNOWN = "–";
+const GAP = "\u00a0"; // a number and its unit stay on one line
 
 const SCALES = {
   seconds: [[1, "s"], [1e-3, "ms"], [1e-6, "µs"]],
@@ -18,15 +19,15 @@ function digits(value) {
 /** A number with its unit, short: `41.8 ms`, `97 %`, `12.5 GiB`. */
 export function number(value, unit = "") {
   if (value === null || value === undefined || !Number.isFinite(value)) return UNKNOWN;
-  if (unit === "ratio") return `${digits(value * 100)} %`;
-  if (unit === "celsius") return `${digits(value)} °C`;
-  if (unit === "watts") return `${digits(value)} W`;
+  if (unit === "ratio") return `${digits(value * 100)}${GAP}%`;
+  if (unit === "celsius") return `${digits(value)}${GAP}°C`;
+  if (unit === "watts") return `${digits(value)}${GAP}W`;
   const [base, per] = unit.split("/");
   const scale = SCALES[base];
-  if (scale === undefined) return unit && unit !== "state" ? `${digits(value)} ${unit}` : digits(value);
+  if (scale === undefined) return unit && unit !== "state" ? `${digits(value)}${GAP}${unit}` : digits(value);
   if (base === "seconds" && Math.abs(value) >= 120) return duration(value);
-  const [size, name] = scale.find(([one]) => Math.abs(value) >= one) ?? scale.at(value === 0 ? 0 : -1);
-  return `${digits(value / size)} ${name}${per ? `/${per}` : ""}`;
+  const [size, name] = scale.find(([one]) => Math.abs(value) >= one) ?? (value ? scale.at(-1) : scale.find(([one]) => one === 1));
+  return `${digits(value / size)}${GAP}${name}${per ? `/${per}` : ""}`;
 }
 
 /** The same without a fraction, where room is short. */
@@ -44,12 +45,12 @@ export function tick(value, unit) {
 export function duration(seconds) {
   if (!Number.isFinite(seconds)) return UNKNOWN;
   const whole = Math.max(0, Math.round(seconds));
-  if (whole < 120) return `${whole} s`;
+  if (whole < 120) return `${whole}${GAP}s`;
   const minutes = Math.round(whole / 60);
-  if (minutes < 120) return `${minutes} min`;
+  if (minutes < 120) return `${minutes}${GAP}min`;
   const hours = Math.floor(minutes / 60);
-  if (hours < 48) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
-  return hours % 24 ? `${Math.floor(hours / 24)} d ${hours % 24} h` : `${hours / 24} d`;
+  if (hours < 48) return minutes % 60 ? `${hours}${GAP}h ${minutes % 60}${GAP}min` : `${hours}${GAP}h`;
+  return hours % 24 ? `${Math.floor(hours / 24)}${GAP}d ${hours % 24}${GAP}h` : `${hours / 24}${GAP}d`;
 }
 
 /** Seconds since a stamp; NaN for none. */
