@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     _backtest_commands(commands)
     _rca_commands(commands)
     _report_commands(commands)
+    _incident_commands(commands)
     _dashboard_commands(commands)
     _own_commands(commands)
     return parser
@@ -312,6 +313,20 @@ def _report_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     add("--out", type=Path, default=None, metavar="FILE", help="where to; default: standard output")
     add("--config.file", "--config", dest="config_file", type=Path, metavar="FILE", help="configuration of the daemon")
     add("--storage.path", dest="storage_path", metavar="FOLDER", help="store.directory: where its archive is")
+
+
+def _incident_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    incident = _command(commands, "incident", "", "One incident of the daemon.")
+    kinds = incident.add_subparsers(title="what to do", metavar="WHAT", required=True)
+    show = _command(kinds, "show", "incident:show_incident", "Tell an incident: what, why, and the evidence.")
+    export = _command(
+        kinds, "export", "incident:export", "Write the numbers behind an incident as a case for 'aiops rca replay'."
+    )
+    for parser in (show, export):
+        parser.add_argument("id", metavar="ID", help="as in 'aiops incidents'")
+        _url_flags(parser)
+    _output_flags(show)
+    export.add_argument("folder", metavar="DIR", type=Path, help="made when it is not there; a case in it stays")
 
 
 def _dashboard_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:

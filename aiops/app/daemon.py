@@ -31,6 +31,7 @@ from aiops.app.state import State
 from aiops.app.upkeep import Upkeep
 from aiops.app.warmup import warm_up
 from aiops.app.web_file import WebFileReader
+from aiops.app.why import Why
 from aiops.incidents.alert import AlertState, Incident
 from aiops.incidents.machine import Machine
 from aiops.incidents.policy import Calendar
@@ -45,6 +46,7 @@ from aiops.kit.tasks import Beat, Supervisor, Work, every
 from aiops.notify.dispatch import Dispatcher, dispatcher_of, letterhead_of
 from aiops.notify.notice import IncidentNotice, Letterhead, incident_notice_of, rfc3339
 from aiops.notify.silences import Silences
+from aiops.signals.types import Mark
 from aiops.web.server import Server
 from aiops.web.source import ReloadFailed
 
@@ -101,6 +103,7 @@ class Daemon:
         self.fits = Fits(self.pipeline, config.detect.fit, clock=clock, others=(self.capacity.loads,))
         self.supervisor = Supervisor()
         self.collectors = Collectors(presets.engine_profiles(), config.signals, supervisor=self.supervisor, clock=clock)
+        self.why = Why(self.pipeline)
         self.explain = Explain(
             self.pipeline,
             config.explain,
@@ -178,6 +181,7 @@ class Daemon:
         await asyncio.to_thread(self.opinions.open)
         await asyncio.to_thread(self.upkeep.restore)
         self._session = open_session()
+        self.explain.take(await asyncio.to_thread(self.why.restore, self.state.view, self.clock.now()))
         self.explain.restore(await asyncio.to_thread(lambda: list(self.state.worded())))
         self._begin_to_tell(self.config)
         await self.collectors.start(self.config.scrape, self.config.nvml, load_gpu_model(), self._folder())
@@ -266,12 +270,16 @@ class Daemon:
         outcome = self.pipeline.tick(now, readings, statuses, elapsed_seconds=elapsed, marks=self.upkeep.take())
         self.state.record(outcome)
         self.spending.take(outcome.transitions)
+        diagnoses, told = self.why.step(now, outcome)
+        if diagnoses:
+            self.explain.take(diagnoses)
+            self.state.journal.save(told=told)
         if self.dispatcher is not None:
             # A new dispatcher hears of all that stands; what its receivers know already ends there.
             standing = list(self.pipeline.grouping.incidents.values())
             notices = self._notices(standing if self._all_is_news else outcome.incidents)
             self._all_is_news = False
-            self.dispatcher.submit(self.pipeline.machine.alerts, notices)
+            self.dispatcher.submit(self.pipeline.machine.alerts, notices, causes=self.why.causes())
         for move in outcome.transitions:
             _LOG.log(
                 logging.INFO if move.alert.state in _TOLD else logging.DEBUG,
@@ -291,11 +299,16 @@ class Daemon:
         return [incident_notice_of(one, alerts, head, self.explain.summary(one).text) for one in incidents]
 
     async def _advise(self) -> None:
-        self.state.note(await self.capacity.step(self.pipeline.ring))
+        self._note(await self.capacity.step(self.pipeline.ring))
 
     async def _act(self) -> None:
         if self.actuator is not None:
-            self.state.note(await self.actuator.step())
+            self._note(await self.actuator.step())
+
+    def _note(self, marks: Sequence[Mark]) -> None:
+        """Keep marks that no tick brought."""
+        self.state.note(marks)
+        self.why.note(marks)
 
     async def _save(self) -> None:
         self.opinions.refresh()

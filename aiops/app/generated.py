@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 
 from aiops.app.boards import generated as dashboards
+from aiops.app.cause_page import page as cause_page
 from aiops.app.cli import build_parser
 from aiops.app.config import Config, json_schema
 from aiops.app.config_lint import CODES
@@ -100,6 +101,7 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/reference/configuration.md": configuration,
     "docs/reference/cli.md": command_line,
     "docs/reference/config.schema.json": lambda: json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
+    "docs/reference/causes.md": cause_page,
     "docs/reference/signals.md": lambda: signals_page(SIGNALS.values()),
     **rule_pack(),
     **dashboards(),

@@ -6,7 +6,7 @@ A folder holds ``metrics.csv`` (first column epoch seconds, then columns ``entit
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 from pathlib import Path
@@ -43,7 +43,8 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case. ``times`` is float64 [rows], ``values`` float64 [rows, columns], NaN = unknown."""
+    """One case. ``times`` is float64 [rows], ``values`` float64 [rows, columns], NaN = unknown; ``about`` is all of
+    case.json."""
 
     id: str
     group: str
@@ -58,6 +59,7 @@ class Case:
     calls: tuple[tuple[str, str], ...]
     truth: Truth | None
     folder: Path
+    about: Mapping[str, Any]
 
     @property
     def entities(self) -> set[str]:
@@ -140,6 +142,7 @@ def read(folder: Path) -> Case:
         calls=_calls(folder / "topology.csv"),
         truth=_truth(folder / "truth.json"),
         folder=folder,
+        about=about,
     )
 
 

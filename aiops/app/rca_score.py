@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from aiops.app.output import CommandFailedError
 from aiops.app.rca_case import Case
-from aiops.diagnose.deviation import Panel
+from aiops.diagnose.deviation import Panel, quantiles
 
 _SIGMAS = 3.0
 
@@ -114,10 +114,10 @@ def baro_style(case: Case) -> Answer:
     """Largest signed distance by median and inter-quartile range, without floors, as that method is found in the wild:
     a series that is constant in either period is left out, a range of zero counts as one."""
     panel = case.panel()
+    first, level, third = quantiles(panel.reference, (0.25, 0.5, 0.75))
+    scale = np.where(third > first, third - first, 1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        first, level, third = np.nanquantile(panel.reference, (0.25, 0.5, 0.75), axis=0)
-        scale = np.where(third > first, third - first, 1.0)
         scores = np.nanmax((panel.window - level) / scale, axis=0)
     varies = np.array([_varies(panel.reference[:, k]) and _varies(panel.window[:, k]) for k in range(len(scores))])
     return Answer(_ordered(case, panel, np.where(varies, scores, nan)), abstained=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -81,7 +82,16 @@ class DaemonSource:
         if found is None:
             return None
         summary = view.summary_record(daemon.explain.summary(found), daemon.explain.worded(name))
-        return view.incident_record(found, daemon.pipeline.alerts, self._sure(found)) | {"summary": summary}
+        made = daemon.why.of(name)
+        diagnosis = view.diagnosis_record(made[-1]) if made else None
+        return view.incident_record(found, daemon.pipeline.alerts, self._sure(found)) | {
+            "summary": summary,
+            "diagnosis": diagnosis,
+        }
+
+    async def case(self, name: str) -> Record | None:
+        """The numbers behind an incident as the files of a case folder; also of one that is over, while it is kept."""
+        return await asyncio.to_thread(self._daemon.state.case, name)
 
     async def ask(self, question: str) -> Record:
         """Answer a question from what is known."""

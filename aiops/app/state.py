@@ -11,6 +11,8 @@ from aiops.app.assembly import bank_signature
 from aiops.app.capacity import Capacity
 from aiops.app.config import Config
 from aiops.app.pipeline import Outcome, Pipeline
+from aiops.app.rca_export import files_of
+from aiops.app.why import DIAGNOSES, RECORDINGS
 from aiops.explain.wording import Worded
 from aiops.incidents.alert import Notified
 from aiops.incidents.external import EXTERNAL
@@ -143,6 +145,13 @@ class State:
     def keep(self, worded: Worded) -> None:
         """Queue what a language model said of an incident."""
         self.journal.save(told=[Told(worded.incident, _LLM, worded.at, _WORDED.dump(worded))])
+
+    def case(self, incident: str) -> dict[str, object] | None:
+        """Files of the case folder of an incident, by the newest numbers that are kept of it. Blocks for the disk."""
+        told = self.view.told_of(incident)
+        recordings = [RECORDINGS.load(one.record) for one in told if one.author.startswith("recording ")]
+        diagnoses = [DIAGNOSES.load(one.record) for one in told if one.author.startswith("diagnosis ")]
+        return dict(files_of(recordings[-1], diagnoses)) if recordings else None
 
     def worded(self) -> Iterator[Worded]:
         """What was kept so; a record of another version is left out."""

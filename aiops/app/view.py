@@ -5,6 +5,7 @@ from math import isnan
 
 from aiops.app.spending import Band
 from aiops.detect.base import AlertKey
+from aiops.diagnose.record import Diagnosis
 from aiops.explain.answers import Answer
 from aiops.explain.narrator import Summary
 from aiops.explain.wording import Worded
@@ -170,6 +171,38 @@ def worded_record(worded: Worded) -> Record:
         "tokens": worded.tokens_in + worded.tokens_out,
         "costUsd": worded.cost,
     }
+
+
+def diagnosis_record(found: Diagnosis) -> Record:
+    """What is known of the why: causes and what was ruled out, with the numbered evidence behind them."""
+    return {
+        "at": stamp(found.at),
+        "ranker": found.ranker,
+        "abstained": found.abstained,
+        "reason": found.reason,
+        "causes": [
+            {"id": one.id, "title": one.title, "entity": entity_record(one.entity), "confidence": one.confidence,
+             "evidence": list(one.evidence), "fix": one.fix, "actions": list(one.actions), "runbook": one.runbook}
+            for one in found.causes
+        ],
+        "candidates": [
+            {"series": str(SeriesKey(one.entity, one.signal, one.stat)), "direction": str(one.direction),
+             "score": one.score, "onset": stamp(one.onset), "evidence": one.evidence}
+            for one in found.candidates
+        ],
+        "ruledOut": [
+            {"cause": one.cause, "reason": one.reason, "evidence": list(one.evidence)} for one in found.ruled_out
+        ],
+        "changes": [
+            {"at": stamp(mark.at), "kind": str(mark.kind), "entity": entity_record(mark.entity), "detail": mark.detail}
+            for mark in found.changes
+        ],
+        "evidence": [
+            {"id": fact.id, "text": fact.text, "value": fact.value, "expected": fact.expected, "unit": fact.unit,
+             "startsAt": stamp(fact.start), "endsAt": stamp(fact.end), "query": fact.query}
+            for fact in found.evidence
+        ],
+    }  # fmt: skip
 
 
 def receiver_record(status: ReceiverStatus) -> Record:

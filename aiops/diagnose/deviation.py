@@ -5,8 +5,7 @@ requests stand behind a number, and capped, so that no single series outshouts a
 positive constant changes nothing. All series are judged in one call.
 """
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,16 +128,15 @@ def deviation(panel: Panel) -> Deviation:
     reference = panel.reference
     seen = np.isfinite(reference).sum(axis=0)
     known = seen >= max(min(_LEAST_REFERENCE, len(reference)), _LEAST_SHARE * len(reference))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's remark on a series without one known row: NaN
-        low, first, level, third, high = np.nanquantile(reference, (0.05, 0.25, 0.5, 0.75, 0.95), axis=0)
+    low, first, level, third, high = quantiles(reference, (0.05, 0.25, 0.5, 0.75, 0.95))
+    with np.errstate(invalid="ignore", divide="ignore"):  # what is unknown stays NaN
         # Few rows do not show how wide a series wanders; the factor is about that of Student's t.
         spread = np.fmax((third - first) / 1.349, (high - low) / 3.29) * (1.0 + 2.0 / np.maximum(seen, 1))
         scale = np.fmax(spread, _floors(panel, np.abs(level)))
         moved = panel.window - level
         rows = np.where(scale > 0, moved / np.where(scale > 0, scale, 1.0), np.sign(moved) * EVENT)
         rows = np.where(known & np.isfinite(moved), np.clip(rows, -CAP, CAP), np.nan)
-        middle, upper, lower = (np.nan_to_num(np.nanquantile(rows, share, axis=0)) for share in (0.5, 0.7, 0.3))
+    middle, upper, lower = np.nan_to_num(quantiles(rows, (0.5, 0.7, 0.3)))
     up, down = np.maximum(middle, 0.0), np.maximum(-middle, 0.0)
     harm = np.maximum(_hurts(panel, up, down), _FOLLOW * np.maximum(up, down))
     edge = level + middle * np.where(scale > 0, scale, 0.0)
@@ -147,6 +145,29 @@ def deviation(panel: Panel) -> Deviation:
     harm = np.where(usual, np.minimum(harm, MOVED), harm)
     suspected = np.maximum(_hurts(panel, np.maximum(upper, 0.0), np.maximum(-lower, 0.0)), harm)
     return Deviation(level, scale, rows, up, down, harm, suspected)
+
+
+def quantiles(values: Floats, shares: Sequence[float]) -> Floats:
+    """Quantiles of the known values of every column, interpolated; NaN where nothing is known.
+
+    ``numpy.nanquantile`` gives the same, column by column and some fifty times slower.
+
+    Returns
+    -------
+    Floats
+        float64 [shares, columns].
+    """
+    ordered = np.sort(values, axis=0)  # NaN last
+    last = np.isfinite(values).sum(axis=0) - 1
+    columns = np.arange(values.shape[1])
+    found = np.full((len(shares), values.shape[1]), np.nan)
+    for k, share in enumerate(shares):
+        place = share * np.maximum(last, 0)
+        below = np.floor(place).astype(np.intp)
+        above = np.minimum(below + 1, np.maximum(last, 0))
+        low, high = ordered[below, columns], ordered[above, columns]
+        found[k] = np.where(last >= 0, low + (place - below) * (high - low), np.nan)
+    return found
 
 
 def _hurts(panel: Panel, up: Floats, down: Floats) -> Floats:

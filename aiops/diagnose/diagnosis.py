@@ -20,8 +20,8 @@ from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey
 
 SIGNATURES = "signatures"
 """Name of the ranker where known faults fit; else that of the ranking stands alone."""
-_GUARD_SECONDS, _REFERENCE_SECONDS = 60.0, 1800.0
-_MOST_SERIES, _MOST_CANDIDATES, _MOST_CAUSES, _MOST_CHANGES = 4000, 12, 5, 8
+GUARD_SECONDS, _REFERENCE_SECONDS = 60.0, 1800.0
+_MOST_SERIES, _MOST_CANDIDATES, _MOST_CAUSES, _MOST_CHANGES = 2000, 12, 5, 8
 _LEAST_CONFIDENCE = 0.5
 _CHANGE_SECONDS = 1800.0
 _CHANGES = frozenset({MarkKind.DEPLOY, MarkKind.VERSION_CHANGED, MarkKind.RESTARTED})
@@ -59,15 +59,14 @@ def diagnose(
     floors
         Unit → what matters to anybody.
     """
-    periods = Periods.around(window, question.since, guard_seconds=_GUARD_SECONDS, reference_seconds=_REFERENCE_SECONDS)
+    periods = Periods.around(window, question.since, guard_seconds=GUARD_SECONDS, reference_seconds=_REFERENCE_SECONDS)
     start = window.now - window.step_seconds * (len(window.values) - 1 - periods.start)
-    recent = [m for m in marks if start - _GUARD_SECONDS <= m.at <= window.now]
+    recent = [m for m in marks if start - GUARD_SECONDS <= m.at <= window.now]
     ledger = Ledger(start, window.now)
     fault = telemetry_fault(window, periods)
     if fault:
         return _told(question, window, "none", ledger, reason=fault, abstained=True)
-    known = {key.entity for key in window.keys if key is not None} | {mark.entity for mark in recent}
-    entities = involved(known, [key.entity for key in question.series])
+    entities = _entities(question, window, recent)
     found = scene(window, periods, entities, marks=recent, floors=floors)
     matches = match(book, found)
     fits = [fit for fit in matches.fits if fit.confidence >= _LEAST_CONFIDENCE][:_MOST_CAUSES]
@@ -86,6 +85,28 @@ def diagnose(
         question, window, SIGNATURES if causes else ranker, ledger, reason=reason, abstained=not causes,
         causes=causes, candidates=candidates, excluded=excluded, changes=changes,
     )  # fmt: skip
+
+
+def _entities(question: Question, window: Window, marks: Sequence[Mark]) -> set[Entity]:
+    """Who is looked at: all that is involved, and where that is too much those that are closest to the alerts."""
+    sizes: dict[Entity, int] = {mark.entity: 0 for mark in marks}
+    for key in window.keys:
+        if key is not None:
+            sizes[key.entity] = sizes.get(key.entity, 0) + 1
+    members = [key.entity for key in question.series]
+    hosts, found = {host_of(one) for one in members} - {""}, involved(sizes, members)
+    order = sorted(
+        found,
+        key=lambda one: (one not in members, one.kind is not EntityKind.POOL, host_of(one) not in hosts, str(one)),
+    )
+    kept: set[Entity] = set()
+    room = _MOST_SERIES
+    for entity in order:
+        room -= sizes.get(entity, 0)
+        if room < 0 and kept:
+            break
+        kept.add(entity)
+    return kept
 
 
 def _told(
@@ -158,12 +179,12 @@ def _candidates(
     ledger: Ledger,
 ) -> tuple[str, tuple[Candidate, ...]]:
     """What deviated, by the general ranking along GPU → node → replica → pool."""
-    columns = [k for k, key in enumerate(window.keys) if key is not None and key.entity in found.facts][:_MOST_SERIES]
+    columns = [k for k, key in enumerate(window.keys) if key is not None and key.entity in found.facts]
     keys = [key for key in (window.keys[k] for k in columns) if key is not None]
     panel = panel_of(window, periods, keys, window.values[:, columns].astype(np.float64), floors)
     first = question.series[0]
     metric = f"{first.signal}:{first.stat}" if first.stat else first.signal
-    ranking = rank(panel, calls(found), Alert(str(first.entity), metric))
+    ranking = rank(panel, calls_among(found.facts), Alert(str(first.entity), metric))
     candidates = []
     for one in ranking.candidates[:_MOST_CANDIDATES]:
         key = keys[one.column]
@@ -175,16 +196,16 @@ def _candidates(
     return ranking.ranker, tuple(candidates)
 
 
-def calls(found: Scene) -> list[tuple[str, str]]:
+def calls_among(entities: Collection[Entity]) -> list[tuple[str, str]]:
     """(who suffers, through whom): pool → its replicas → their node and GPUs."""
+    below: dict[str, list[Entity]] = {}
+    for entity in entities:
+        if entity.kind in (EntityKind.NODE, EntityKind.GPU):
+            below.setdefault(host_of(entity), []).append(entity)
     pairs = []
-    for replica in found.of_kind(EntityKind.REPLICA):
+    for replica in sorted((one for one in entities if one.kind is EntityKind.REPLICA), key=str):
         pairs.append((str(pool_of(replica)), str(replica)))
-        pairs += [
-            (str(replica), str(other))
-            for other in found.facts
-            if other.kind in (EntityKind.NODE, EntityKind.GPU) and host_of(other) == host_of(replica) != ""
-        ]
+        pairs += [(str(replica), str(other)) for other in below.get(host_of(replica), ()) if host_of(replica)]
     return pairs
 
 

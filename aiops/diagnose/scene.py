@@ -20,9 +20,9 @@ from aiops.signals.types import Entity, EntityKind, Mark, SeriesKey
 
 FAR = 3.0
 """Distance from which a series is said to have risen or fallen; floors make sure that it then matters to somebody."""
-_LOST_ROWS = 2
-LEAST_ROWS = 3
-"""Rows that a window has at least."""
+_LOST_ROWS, _KNOWN_ROWS, _SAMPLE = 2, 3, 512
+LEAST_ROWS = 2
+"""Rows that a window has at least: an incident is asked about as soon as it opens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,12 @@ class Periods:
         rows, step = len(window.values), window.step_seconds
         noticed = rows - 1 - round((window.now - since) / step)
         start = max(0, min(noticed, rows - LEAST_ROWS))
-        guard = max(0, start - round(guard_seconds / step))
-        return cls((max(0, guard - round(reference_seconds / step)), guard), guard, start)
+        sample = window.values[:start, :: max(1, window.values.shape[1] // _SAMPLE)]
+        awake = np.isfinite(sample).any(axis=1)
+        first = int(np.argmax(awake)) if awake.any() else start
+        # Where little is known, a gap must not swallow it all.
+        guard = start - min(round(guard_seconds / step), (start - first) // 4)
+        return cls((max(first, guard - round(reference_seconds / step)), guard), guard, start)
 
 
 class Scene:
@@ -192,7 +196,7 @@ def scene(
             up=float(found.up[k]),
             down=float(found.down[k]),
             occurred=bool(most > 0 and most > before.max(initial=0.0)),
-            lost=len(before) >= LEAST_ROWS and not np.isfinite(values[-_LOST_ROWS:, k]).any(),
+            lost=len(before) >= _KNOWN_ROWS and not np.isfinite(values[-_LOST_ROWS:, k]).any(),
             onset=onset(
                 _distance(guard[:, k], float(found.level[k]), float(found.scale[k])), _times(window, len(guard))
             ),

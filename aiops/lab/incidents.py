@@ -305,7 +305,7 @@ def _disk(on: Strike) -> None:
 
 
 def _prefill(on: Strike) -> None:
-    on.server.engine.prefill_factor = 30.0 + 20 * on.force
+    on.server.engine.prefill_factor = 10.0 + 5 * on.force
 
 
 def _network(on: Strike) -> None:

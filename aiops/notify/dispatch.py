@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from aiohttp import ClientSession
 
@@ -84,6 +85,7 @@ class Dispatcher:
         self._on_notified = on_notified
         heard = list(notified)
         self._routes = [self._route(each, heard) for each in listeners]
+        self._causes: Mapping[str, str] = MappingProxyType({})
         self._resending: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -92,7 +94,13 @@ class Dispatcher:
             lane.start()
         self._resending = asyncio.create_task(self._resend(), name="notify resend")
 
-    def submit(self, alerts: Mapping[AlertKey, Alert], incidents: Iterable[IncidentNotice] = ()) -> None:
+    def submit(
+        self,
+        alerts: Mapping[AlertKey, Alert],
+        incidents: Iterable[IncidentNotice] = (),
+        *,
+        causes: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Take in one tick; never blocks.
 
         Parameters
@@ -101,7 +109,10 @@ class Dispatcher:
             All of ours that are not inactive: ``machine.alerts`` after ``machine.assign``.
         incidents
             Those that changed in this tick.
+        causes
+            Incident → its cause in one line. One that is known later goes out with the next resend.
         """
+        self._causes = causes
         for key, alert in alerts.items():
             if alert.muted:
                 continue  # held back; if it still stands when that is over, it is told then
@@ -174,7 +185,7 @@ class Dispatcher:
 
     def _tell(self, alert: Alert) -> None:
         self._told[alert.key] = alert
-        notice = notice_of(alert, self._head)
+        notice = notice_of(alert, self._head, self._causes.get(alert.incident, ""))
         for lane in self._alert_lanes:
             lane.offer(notice)
 

@@ -72,8 +72,8 @@ class IncidentNotice:
     summary: str = ""
 
 
-def notice_of(alert: Alert, head: Letterhead) -> Notice:
-    """Word one alert."""
+def notice_of(alert: Alert, head: Letterhead, cause: str = "") -> Notice:
+    """Word one alert; ``cause`` is what is known of the cause of its incident."""
     series, verdict = alert.key.series, alert.verdict
     labels = {
         **dict(head.external_labels),
@@ -90,6 +90,7 @@ def notice_of(alert: Alert, head: Letterhead) -> Notice:
         "expected": _number(verdict.expected),
         "score": _number(verdict.score),
         "incident": alert.incident,
+        "cause": cause,
         "runbook_url": f"{head.runbook_url.rstrip('/')}/{verdict.runbook}"
         if head.runbook_url and verdict.runbook
         else "",

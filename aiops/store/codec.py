@@ -1,6 +1,6 @@
 """Records as JSON text and back, exactly: NaN and infinities survive, unknown fields of a newer version are ignored.
 
-JSON has no NaN, so ``"NaN"`` and ``"Infinity"`` are written as strings.
+JSON has no NaN, so ``"NaN"`` and ``"Infinity"`` are written as strings, and bytes in base64.
 """
 
 from typing import Any, Generic, TypeVar
@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ConfigDict, TypeAdapter
 
 Record = TypeVar("Record")
+_EXACT = ConfigDict(ser_json_inf_nan="strings", ser_json_bytes="base64", val_json_bytes="base64")
 
 
 class Codec(Generic[Record]):
@@ -23,7 +24,7 @@ class Codec(Generic[Record]):
     def __init__(self, record: type[Record]) -> None:
         # pydantic takes no configuration for a dataclass that is not its own; a tuple around it carries it.
         wrapped: Any = tuple[record]  # type: ignore[valid-type]
-        self._adapter: TypeAdapter[tuple[Record]] = TypeAdapter(wrapped, config=ConfigDict(ser_json_inf_nan="strings"))
+        self._adapter: TypeAdapter[tuple[Record]] = TypeAdapter(wrapped, config=_EXACT)
 
     def dump(self, record: Record) -> str:
         """One line of JSON."""

@@ -5,6 +5,7 @@ raises for the disk's sake: the answer is what can be read, and :attr:`ArchiveVi
 expected. A record that cannot be understood costs itself.
 """
 
+import json
 import logging
 import sqlite3
 from contextlib import closing
@@ -14,7 +15,7 @@ from aiops.incidents.alert import Alert, Incident, Notified, Transition
 from aiops.incidents.feedback import Opinion
 from aiops.incidents.policy import Window
 from aiops.signals.types import Mark
-from aiops.store.batch import ALERTS, INCIDENTS, MARKS, NOTIFIED, OPINIONS, TRANSITIONS, WINDOWS
+from aiops.store.batch import ALERTS, INCIDENTS, MARKS, NOTIFIED, OPINIONS, TRANSITIONS, WINDOWS, Told
 from aiops.store.codec import Codec, Record
 
 _LOG = logging.getLogger(__name__)
@@ -77,6 +78,11 @@ class ArchiveView:
     def load_told(self, author: str) -> list[str]:
         """Records of one author about incidents, oldest first, as the author wrote them."""
         return self._read("SELECT record FROM told WHERE author = ? ORDER BY at, incident", author)
+
+    def told_of(self, incident: str) -> list[Told]:
+        """Everything that was told of an incident, oldest first."""
+        sql = "SELECT json_array(incident, author, at, record) FROM told WHERE incident = ? ORDER BY at, author"
+        return [Told(*json.loads(row)) for row in self._read(sql, incident)]
 
     def _read(self, sql: str, *values: float | str) -> list[str]:
         self.problem = ""

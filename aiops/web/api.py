@@ -157,6 +157,13 @@ async def _ask(request: web.Request) -> web.Response:
     return success(dict(await request.app[SOURCE].ask(question)))
 
 
+async def _case(request: web.Request) -> web.Response:
+    found = await request.app[SOURCE].case(request.match_info["id"])
+    if found is None:
+        return failure(404, "not_found", "no diagnosis of such an incident is kept")
+    return success({"files": dict(found)})
+
+
 async def _recommendation(request: web.Request) -> web.Response:
     """One pool without the envelope, as an autoscaler's JSON query wants it: ``desired_replicas`` at the top.
 
@@ -190,6 +197,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/api/v1/incidents", _listing("incidents", lambda source: source.incidents())),
         web.get("/api/v1/incidents/{id}", _incident),
         web.get("/api/v1/ask", _ask),
+        web.get("/api/v1/incidents/{id}/case", _case),
         web.get("/api/v1/slo", _listing("budgets", lambda source: source.slo())),
         web.get("/api/v1/recommendations", _listing("recommendations", lambda source: source.recommendations())),
         web.get("/api/v1/recommendations/{pool:.+}", _recommendation),

@@ -126,6 +126,10 @@ class Source(Protocol):
         """Answer a question in English or Chinese: sentences, their sources, and the query that was understood."""
         ...
 
+    async def case(self, name: str) -> Record | None:
+        """The numbers and diagnoses of an incident as files of a case folder, by name; None when none is kept."""
+        ...
+
     def slo(self) -> Sequence[Record]:
         """Every error budget."""
         ...

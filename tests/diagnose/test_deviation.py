@@ -1,3 +1,4 @@
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiops.diagnose.deviation import CAP, EVENT, Panel, Trait, deviation, onset
+from aiops.diagnose.deviation import CAP, EVENT, Panel, Trait, deviation, onset, quantiles
 from aiops.signals.catalog import Bad
 from tests.diagnose.panels import calm, moved
 
@@ -87,6 +88,16 @@ def test_units_change_nothing(factors: list[float], seed: int) -> None:
     )
     np.testing.assert_allclose(scaled.harm, plain.harm, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(scaled.suspected, plain.suspected, rtol=1e-6, atol=1e-9)
+
+
+@given(st.integers(1, 9), st.integers(1, 4), st.integers(0, 1000))
+def test_quantiles_are_those_of_numpy(rows: int, columns: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = np.where(rng.random((rows, columns)) < 0.3, np.nan, rng.standard_normal((rows, columns)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        expected = np.nanquantile(values, (0.0, 0.3, 0.5, 1.0), axis=0)
+    np.testing.assert_allclose(quantiles(values, (0.0, 0.3, 0.5, 1.0)), expected, atol=1e-12)
 
 
 def test_onset_is_where_it_stays_outside() -> None:

@@ -13,9 +13,12 @@ def test_periods_leave_a_gap() -> None:
     assert found.guard == found.start - 6
     assert found.reference == (found.guard - 40, found.guard)
     late = Periods.around(told, NOW, guard_seconds=30.0, reference_seconds=1e6)
-    assert late.start == ROWS - 3  # at least so many rows are looked at
+    assert late.start == ROWS - 2  # at least so many rows are looked at
     assert late.reference == (0, late.guard)
     assert Periods.around(told, NOW - 1e6, guard_seconds=30.0, reference_seconds=100.0).reference == (0, 0)
+    told.values[: ROWS - 18] = np.nan
+    young = Periods.around(told, since(), guard_seconds=60.0, reference_seconds=1e6)
+    assert young.reference == (ROWS - 18, ROWS - 10)  # ten rows are known before: two of them are the gap
 
 
 def test_facts_say_what_moved() -> None:

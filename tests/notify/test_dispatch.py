@@ -178,6 +178,22 @@ async def test_a_dead_receiver_delays_no_other_and_no_tick(
     assert dispatcher.status()[0].dropped == 1000
 
 
+async def test_a_cause_goes_out_at_once_or_with_the_next_resend(
+    make_alert: MakeAlert, fake_notifier: Any, virtual_clock: Clock
+) -> None:
+    notifier = fake_notifier()
+    dispatcher = Dispatcher(NotifySettings(), alertmanagers=[notifier], clock=virtual_clock)
+    dispatcher.start()
+    alert = make_alert()
+    for causes in ({}, {alert.incident: "heat"}):
+        dispatcher.submit({alert.key: alert}, causes=causes)
+        await asyncio.sleep(NotifySettings().resend_delay * 1.5)
+    texts = [dict(cast("Notice", item).annotations).get("cause") for item in notifier.items()]
+    assert texts == [None, None, "heat"]
+    assert len({cast("Notice", item).labels for item in notifier.items()}) == 1
+    await dispatcher.stop()
+
+
 async def test_incidents_go_to_webhooks_once_per_change(
     make_alert: MakeAlert, fake_notifier: Any, virtual_clock: Clock
 ) -> None:

@@ -40,6 +40,9 @@ class House:
             raise RuntimeError("secret-in-a-traceback")
         return [{"source": self.label, "health": "up", "lastScrapeDuration": float("nan"), "facts": {"engine": "vllm"}}]
 
+    async def case(self, name: str) -> Record | None:
+        return {"case.json": "{}"} if name == "known" else None
+
     def incident(self, name: str) -> Record | None:
         told = {"sentences": [{"part": "what", "text": self.label}, {"part": "what", "text": "It is stuck."}]}
         return {**self.incidents()[0], "id": name, "summary": told} if name == "known" else None
@@ -174,6 +177,9 @@ async def test_links_to_incidents_lead_into_the_page_and_runbooks_are_text(clien
     data = await (await client.get("/api/v1/incidents/known")).json()
     assert data["data"]["incident"]["summary"]["sentences"][1]["text"] == "It is stuck."
     assert (await client.get("/api/v1/incidents/other")).status == 404
+    case = await (await client.get("/api/v1/incidents/known/case")).json()
+    assert case["data"] == {"files": {"case.json": "{}"}}
+    assert (await client.get("/api/v1/incidents/other/case")).status == 404
     book = await client.get("/runbooks/engine-stuck")
     assert (await book.text(), book.content_type) == ("# Stuck\n", "text/markdown")
     for nasty in ("nothing", "..%2f..%2fREADME", "engine-stuck%00", "engine-stuck.md"):

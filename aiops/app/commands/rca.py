@@ -9,8 +9,10 @@ from typing import Any
 from aiops.app.output import Column, CommandFailedError, Exit, document, say, show, write
 from aiops.app.output import Output as Form
 from aiops.app.rca_case import Case, find
+from aiops.app.rca_export import diagnosis_of
 from aiops.app.rca_score import BASELINES, Answer, Score, chance, scored
 from aiops.diagnose.correlate import Ranking, rank
+from aiops.diagnose.record import Diagnosis
 from aiops.kit.text import printable
 
 _SHIFTS = (-1, 1)
@@ -24,7 +26,8 @@ def replay(args: Namespace) -> int:
         raise CommandFailedError("two cases have the same id; their answers could not be told apart")
     rankings = [rank(case.panel(), case.calls, case.alert) for case in cases]
     documents = [
-        to_dict(case, ranking, stability(case, ranking)) for case, ranking in zip(cases, rankings, strict=True)
+        to_dict(case, ranking, stability(case, ranking), diagnosis_of(case))
+        for case, ranking in zip(cases, rankings, strict=True)
     ]
     if args.output == "jsonl":
         write("".join(f"{printable(json.dumps(line, ensure_ascii=False))}\n" for line in documents))
@@ -53,11 +56,12 @@ def stability(case: Case, ranking: Ranking) -> float | None:
     return sum(same) / len(same) if same else None
 
 
-def to_dict(case: Case, ranking: Ranking, stable: float | None) -> dict[str, Any]:
-    """The answer to one case; what is unknown is null."""
+def to_dict(case: Case, ranking: Ranking, stable: float | None, known: Diagnosis | None) -> dict[str, Any]:
+    """The answer to one case; what is unknown is null. ``known`` is there for cases of our own signals."""
+    cause = known.cause if known is not None else None
     return {
         "case": case.id,
-        "ranker": ranking.ranker,
+        "ranker": known.ranker if known is not None else ranking.ranker,
         "candidates": [
             {
                 "entity": one.entity,
@@ -68,9 +72,9 @@ def to_dict(case: Case, ranking: Ranking, stable: float | None) -> dict[str, Any
             }
             for one in ranking.candidates
         ],
-        "cause": None,
-        "abstained": ranking.abstained,
-        "reason": ranking.reason,
+        "cause": cause.id if cause is not None else None,
+        "abstained": known.abstained if known is not None else ranking.abstained,
+        "reason": known.reason if known is not None else ranking.reason,
         "stability": stable,
     }
 
