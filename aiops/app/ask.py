@@ -62,6 +62,7 @@ class Ask:
         self._words = presets.words()
         self._knowledge = Knowledge()
         self._faults = OnChange(_LOG, clock.monotonic)
+        self._past: dict[str, Page] = {}
         self._names: tuple[tuple[SeriesKey | None, ...], frozenset[str]] = ((), frozenset())
 
     @property
@@ -76,8 +77,12 @@ class Ask:
         past = await asyncio.to_thread(self._view.load_incidents, since=0.0)
         said = self._said()
         for incident in past[-_MOST_INCIDENTS:]:
-            if not incident.open:
-                self._knowledge.put(_page_of(incident, said.get(incident.id, ()), self._explain.causes(incident.id)))
+            if incident.open:
+                continue
+            page = _page_of(incident, said.get(incident.id, ()), self._explain.causes(incident.id))
+            if self._past.get(page.place) != page:
+                self._past[page.place] = page
+                self._knowledge.put(page)
 
     def _said(self) -> Mapping[str, Sequence[Record]]:
         """Opinions that stand, by incident."""

@@ -203,6 +203,7 @@ class Daemon:
             self._every("actuator", self.config.actuator.interval, self._act)
         if self.fits.possible():
             self._every("fits", self.config.detect.fit.interval, self.fits.round)
+        await self.ask.refresh()
         self._every("knowledge", _KNOWLEDGE_SECONDS, self.ask.refresh)
         if self.explain.connect(self._session):
             self._every("explain", _EXPLAIN_SECONDS, self.explain.step)

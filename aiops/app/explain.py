@@ -153,10 +153,11 @@ class Explain:
         if story in self._told or (due,) in self._told:
             self.counts.duplicates += 1
             return
-        self._told |= {story: now, (due,): now}
-        await self._word(Known(incident, dict(self._pipeline.alerts), diagnosis, self._words), self._llm)
+        if await self._word(Known(incident, dict(self._pipeline.alerts), diagnosis, self._words), self._llm):
+            self._told |= {story: now, (due,): now}
 
-    async def _word(self, known: Known, llm: Llm) -> None:
+    async def _word(self, known: Known, llm: Llm) -> bool:
+        """Ask, check and keep; False when there was no usable answer, and the next diagnosis may ask again."""
         settings = self._settings
         warning = warning_of(settings.llm.url, self._fleet(), known.entities)
         self._faults.report("language model's place", warning)
@@ -171,13 +172,14 @@ class Explain:
             )
         except Failure as error:
             self._faults.report("language model", str(error))
-            return
+            return False
         self._faults.report("language model", "")
         self.counts.worded += 1
         self.counts.kept_sentences += len(worded.sentences)
         self.counts.dropped_sentences += len(worded.dropped)
         self._worded[worded.incident] = worded
         self._keep(worded)
+        return True
 
 
 def _story(incident: Incident, diagnosis: Diagnosis) -> Story:

@@ -106,6 +106,19 @@ async def test_the_summary_by_templates_waits_for_nothing() -> None:
     assert "Most likely cause" in before.text
 
 
+async def test_a_model_that_was_asleep_is_asked_again_with_the_next_diagnosis() -> None:
+    house = await House(None).connect()
+    house.open(case(3))
+    await house.later(31.0)
+    assert house.model is not None
+    house.model.answer = honest
+    await house.later(31.0)
+    assert house.kept == []
+    house.open(case(3))
+    await house.later(31.0)
+    assert len(house.kept) == 1
+
+
 async def test_a_change_starts_the_wait_anew_and_a_story_is_told_once() -> None:
     house = await House(honest).connect()
     house.open(case(3))
