@@ -1,0 +1,65 @@
+"""From a fault to words in the daemon: templates at once, the checked text of a model later, kept over a restart."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientSession
+
+from aiops.app.daemon import Daemon
+from aiops.explain.settings import ExplainSettings, LlmSettings
+from aiops.lab.fleet import Fleet
+from tests.app.test_daemon import configured, firing, fleet, running, until  # noqa: F401 - a fixture
+from tests.app.test_explain import honest
+from tests.explain.llm_server import completion, serving, status
+
+
+def says(answer: Callable[[Mapping[str, object]], str]) -> object:
+    """A server that answers with what a function makes of the findings that it was sent."""
+
+    async def handle(request: Any) -> object:
+        body = json.loads(await request.read())
+        return completion(answer(json.loads(body["messages"][1]["content"])), prompt_tokens=10, completion_tokens=5)
+
+    return handle
+
+
+async def shown(daemon: Daemon) -> dict[str, Any]:
+    """The open incident as the API shows it."""
+    (name,) = [one.id for one in daemon.pipeline.grouping.incidents.values() if one.open]
+    url = f"http://127.0.0.1:{daemon.server.port}/api/v1/incidents/{name}"
+    async with ClientSession() as session, session.get(url) as answer:
+        return dict((await answer.json())["data"]["incident"])
+
+
+async def test_a_fault_is_told_at_once_and_worded_later(fleet: Fleet, tmp_path: Path) -> None:  # noqa: F811
+    async with serving(says(honest)) as script:
+        llm = LlmSettings(url=script.url, model="m", settle=0.0, timeout=5.0)
+        config = configured(fleet, tmp_path).model_copy(update={"explain": ExplainSettings(llm=llm)})
+        async with running(config) as daemon:
+            await until(lambda: all(status.up for status in daemon.collectors.statuses()))
+            await fleet.strike(1, "dead")
+            await until(lambda: "TargetDown" in firing(daemon))
+            told = (await shown(daemon))["summary"]
+            assert {sentence["part"] for sentence in told["sentences"]} >= {"what", "cause", "confidence"}
+            await until(lambda: daemon.explain.counts.worded > 0, 20.0)
+            model = (await shown(daemon))["summary"]["model"]
+            assert model["name"] == "m"
+            assert model["droppedSentences"] + len(model["sentences"]) > 0
+        async with running(config) as daemon:
+            assert (await shown(daemon))["summary"]["model"]["at"] == model["at"]
+
+
+async def test_a_silent_model_changes_nothing(fleet: Fleet, tmp_path: Path) -> None:  # noqa: F811
+    async with serving(status(500)) as script:
+        llm = LlmSettings(url=script.url, model="m", settle=0.0, timeout=5.0, attempts=1)
+        config = configured(fleet, tmp_path).model_copy(update={"explain": ExplainSettings(llm=llm)})
+        async with running(config) as daemon:
+            await until(lambda: all(status.up for status in daemon.collectors.statuses()))
+            await fleet.strike(1, "dead")
+            await until(lambda: "TargetDown" in firing(daemon))
+            await until(lambda: daemon.explain.llm_counts.failures > 0, 20.0)
+            told = (await shown(daemon))["summary"]
+            assert told["model"] is None
+            assert told["sentences"]
