@@ -5,7 +5,8 @@ not r but its K-of-N: the K-th largest of the last N. Time is cut into blocks of
 each series, and M is the largest K-of-N of a block. Noise that is autocorrelated, heavy-tailed or counted shows in M as
 it would in alerts, so M is all that is learnt:
 
-* **per detector and series**: mean m and standard deviation s of M, starting from a usual s/m. They give a generalised
+* **per detector and series**: mean m and standard deviation s of M, starting from those of the pool or node if there
+  are any, else from a usual s/m. They give a generalised
   extreme value distribution by moments, whose shape follows s/m: light tails below ``LIGHT``, heavier above.
 * **per fleet**: the surprise x = −ln P(M at least as large) of the blocks of all series together, one histogram. It
   corrects what the moments get wrong, far beyond what one series can have shown.
@@ -31,7 +32,9 @@ from numpy.typing import NDArray
 
 from aiops.detect.base import Scores, Timing, Window
 from aiops.detect.columns import ColumnState
+from aiops.detect.groups import siblings
 from aiops.detect.policy import PolicyColumns
+from aiops.signals.types import Entity, SeriesKey
 
 BLOCK = 64
 """Points of a block: 5 minutes at the default tick, longer than most noise remembers itself."""
@@ -60,10 +63,15 @@ FLEET_MEMORY_SECONDS = WEEK_SECONDS
 TRUSTED_BLOCKS = 20.0
 """Blocks that a series must have shown to be counted in the fleet's histogram. Until then its band moves from the
 nominal one to its own."""
+INHERITED_BLOCKS = 10.0
+"""Blocks of its own that the pool's experience is worth to a new replica."""
 TAIL_BLOCKS = 30.0
 """Blocks beyond the surprise from which the fleet's tail is extrapolated."""
 LONGEST_EXCESS = 4.0
 """Excess beyond it that counts at most: true incidents are few and huge."""
+ALERTS_PER_BLOCK = 0.8
+"""Alerts that come of a block beyond: one that still fires, or has not been quiet for long enough, is no second one.
+Measured on simulated fleets (``benchmarks/budget.py``)."""
 EULER = 0.5772
 GUMBEL_SCALE = 0.7797
 """√6/π: scale of a Gumbel distribution with standard deviation 1."""
@@ -96,16 +104,35 @@ class Tails:
         # Blocks per surprise that they passed, and last how many blocks there were.
         self._fleet = np.zeros(len(GRID) + 1)
         self._exposed: _Mask = np.zeros((judges, 0), np.bool_)
+        self._keys: tuple[SeriesKey | None, ...] | None = None
         self.series = 0
         """Series of the last tick that share the budget."""
 
     def judge(self, window: Window, policy: PolicyColumns, raw: Sequence[Scores]) -> list[Scores]:
         """Widen the bands of ``raw``, one :class:`Scores` per judge."""
         self._columns.follow(window)
+        # The tuple is held, so its identity cannot be given to another one.
+        if window.keys is not self._keys:
+            self._keys = window.keys
+            self._inherit(policy.of_entity, window.keys)
         self._exposed = np.zeros((len(raw), len(window.keys)), np.bool_)
         found = [self._widened(number, scores, policy) for number, scores in enumerate(raw)]
         self.series = int(np.count_nonzero(self._exposed.any(axis=0)))
         return found
+
+    def _inherit(self, of_entity: Mapping[Entity, NDArray[np.intp]], keys: tuple[SeriesKey | None, ...]) -> None:
+        """Give a series of which nothing is known the moments and width that its pool or node has in the middle."""
+        state = self._columns
+        trusted = state["blocks"] >= TRUSTED_BLOCKS
+        if not trusted.any():
+            return
+        unknown = np.flatnonzero((state["blocks"] == 0).all(axis=0))
+        for column, group in siblings(unknown.tolist(), keys, of_entity):
+            for judge in np.flatnonzero(trusted[:, group].any(axis=1)):
+                members = group[trusted[judge, group]]
+                for name in ("mean", "variance", "width"):
+                    state[name][judge, column] = np.median(state[name][judge, members])
+                state["blocks"][judge, column] = INHERITED_BLOCKS
 
     def _widened(self, number: int, scores: Scores, policy: PolicyColumns) -> Scores:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -198,7 +225,8 @@ class Tails:
 
     def surprise(self, step_seconds: float) -> float:
         """By the series' own moments, the surprise of a block that the fleet may have as often as the budget says."""
-        share = self._budget * BLOCK * step_seconds / (WEEK_SECONDS * max(self.series, 1))
+        blocks_a_week = self._budget / ALERTS_PER_BLOCK
+        share = blocks_a_week * BLOCK * step_seconds / (WEEK_SECONDS * max(self.series, 1))
         passed = np.maximum.accumulate(np.cumsum(self._fleet[-2::-1]))[::-1]
         beyond = np.maximum(passed, 0) + FLEET_PRIOR * np.exp(-GRID)
         total = self._fleet[-1] + FLEET_PRIOR

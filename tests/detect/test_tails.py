@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from aiops.detect.base import Scores, Timing, Window
 from aiops.detect.policy import AnomalyPolicy, Compiler
 from aiops.detect.tails import BLOCK, TRUSTED_BLOCKS, Tails, kth_largest
+from aiops.signals.types import Entity, EntityKind, SeriesKey
 from tests.detect.quiet_fleet import live
 
 TIMING = Timing(3, 4, 3, 4)
@@ -142,6 +143,23 @@ def test_a_quiet_fleet_spends_about_what_it_may(seed: int) -> None:
     lived = live(12, 6000, budget=100, seed=seed)
     asked = 100 * lived.weeks
     assert 0.5 <= len(lived.fired) / asked <= 1.5
+
+
+def test_a_new_replica_starts_from_its_pool(
+    player: Player, make_keys: Callable[..., Any], make_window: Callable[..., Window]
+) -> None:
+    player.live(2 * TRUSTED_BLOCKS, size=1.0)
+    before = player.width()
+    alone = SeriesKey(Entity.of(EntityKind.POOL, pool="p"), "ttft", "p95")
+    player._keys = (*make_keys(5), alone)
+    player.judge(*[0.1] * 6)
+    after = player.tails.state()
+    assert after["width"][0, 4] == np.median(before)
+    assert after["mean"][0, 4] == np.median(after["mean"][0, :4])
+    assert after["width"][0, 5] == 1, "who stands alone starts from nothing"
+    np.testing.assert_array_equal(after["width"][0, :4], before)
+    confidence = player.tails.confidence(np.zeros(6, np.float32))
+    assert confidence.tolist() == [1, 1, 1, 1, 0.5, 0]
 
 
 def test_less_is_asked_less_is_spent() -> None:
