@@ -45,8 +45,8 @@ class Recurrence:
 
     def __init__(self, points: int) -> None:
         self._points = points
-        # Per hour of the day the days of the week, as bits.
-        self._days = ColumnState(DAY, days=0.0)
+        # Per day of the week its hours, as bits: whole numbers below 2²⁴, which float32 holds exactly.
+        self._days = ColumnState(WEEK, hours=0.0)
         self._columns = ColumnState(size=0.0, peak=0.0, outside=0.0, divisor=1.0)
         self._number = -1
 
@@ -67,7 +67,7 @@ class Recurrence:
         self._columns["peak"][outside] = np.maximum(self._columns["peak"][outside], score[outside])
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """``days`` [24, capacity]: bits of the week's days; ``size`` of what recurs; the hour so far."""
+        """``hours`` [7, capacity]: bits of a day's hours; ``size`` of what recurs; the hour so far."""
         return {**self._days.state(), **self._columns.state(), "fixed_number": np.asarray(self._number)}
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
@@ -78,12 +78,12 @@ class Recurrence:
 
     def _turn(self, number: int) -> None:
         """Close the hour, and say what recurs in the one that begins."""
-        columns, days = self._columns, self._days["days"]
+        columns = self._columns
         if self._number >= 0:
-            hour, bit = self._number % DAY, 1 << (self._number // DAY % WEEK)
+            today, bit = self._days["hours"][self._number // DAY % WEEK], 1 << (self._number % DAY)
             out = columns["outside"] >= self._points
-            kept: _Bits = days[hour].astype(np.int32) & ~bit
-            days[hour] = kept | (out * bit)
+            kept: _Bits = today.astype(np.int32) & ~bit
+            today[:] = kept | (out * bit)
             faded = np.maximum(columns["peak"], FADE * columns["size"])
             np.copyto(columns["size"], faded, where=out)
         columns["outside"][:] = 0
@@ -95,11 +95,11 @@ class Recurrence:
 
     def _was_out(self, number: int, days_back: int) -> NDArray[np.bool_]:
         """Whether the same hour that many days ago, or one beside it, was out of bounds, [capacity]."""
-        found = np.zeros(self._days["days"].shape[1], np.bool_)
+        found = np.zeros(self._days["hours"].shape[1], np.bool_)
         for beside in (-1, 0, 1):
             asked = number - days_back * DAY + beside
             # Of a week ago the hour before was overwritten by the one that just ended.
             if asked > number - WEEK * DAY - 1 and asked >= 0:
-                bits: _Bits = self._days["days"][asked % DAY].astype(np.int32)
-                found |= bits & (1 << (asked // DAY % WEEK)) > 0
+                bits: _Bits = self._days["hours"][asked // DAY % WEEK].astype(np.int32)
+                found |= bits & (1 << (asked % DAY)) > 0
         return found
