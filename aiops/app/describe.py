@@ -14,7 +14,7 @@ from math import isnan
 from aiops.app.pipeline import Pipeline
 from aiops.app.view import Record, alert_record, entity_record, stamp
 from aiops.detect.base import AlertKey, Look, RuleText
-from aiops.incidents.alert import Alert, AlertState, Transition
+from aiops.incidents.alert import Alert, AlertState, ReasonKind, Transition
 from aiops.notify.notice import Letterhead, fingerprint, notice_of
 from aiops.notify.silences import Silences
 from aiops.store.view import ArchiveView
@@ -123,7 +123,8 @@ class Describer:
         """One sentence."""
         alert = self.pipeline.machine.alerts.get(key)
         if alert is not None and alert.active:
-            began = next((move.reason.text for move in moves if move.began), "its start is not in the archive")
+            started = (move.reason.text for move in moves if move.reason.kind is ReasonKind.ENOUGH_BREACHES)
+            began = next(started, "its start is not in the archive")
             held = f"; nobody is told yet ({alert.muted})" if alert.muted else ""
             return f"it fires: {alert.verdict.reason}; {began}{held}"
         if look is None:

@@ -126,13 +126,15 @@ class Transition:
 
     @property
     def began(self) -> bool:
-        """The alert started to fire: news for people."""
-        return self.alert.active and self.before not in (AlertState.FIRING, AlertState.RESOLVING)
+        """The alert started to fire, or is told at last: news for people."""
+        fired = self.before not in (AlertState.FIRING, AlertState.RESOLVING)
+        return self.alert.told and (fired or self.reason.kind is ReasonKind.TOLD_NOW)
 
     @property
     def ended(self) -> bool:
-        """The alert stopped firing: news for people."""
-        return not self.alert.active and self.before in (AlertState.FIRING, AlertState.RESOLVING)
+        """The alert stopped firing, and people had heard of it: news for people."""
+        fired = self.before in (AlertState.FIRING, AlertState.RESOLVING)
+        return fired and not self.alert.active and not self.alert.muted
 
 
 @dataclass(frozen=True, slots=True)

@@ -273,7 +273,7 @@ def _planned(alert: Alert, reason: Reason | None, calendar: Calendar, *, began: 
     if not alert.muted:
         return alert, reason
     muted = calendar.muted(alert.key, alert.severity)
-    if not muted and reason is None:
+    if not muted:
         reason = Reason(ReasonKind.TOLD_NOW, f"still there after {alert.muted}")
     return replace(alert, muted=muted), reason
 

@@ -205,13 +205,14 @@ def test_what_begins_in_a_window_is_told_when_it_is_over_if_it_still_stands() ->
     story.calendar.open([window()])
     (move,) = story.step(5, bad=True)
     assert move.reason.text == "the last point was out of bounds (needs 1); not told yet (maintenance: upgrade)"
+    assert not move.began
     assert (story.alert.active, story.alert.told, story.alert.muted) == (True, False, "maintenance: upgrade")
     assert story.changed == []
     story.step(300, bad=True)
     assert story.changed == []
     (move,) = story.step(600, bad=True)
     assert (move.reason.kind, move.reason.text) == (ReasonKind.TOLD_NOW, "still there after maintenance: upgrade")
-    assert not move.began
+    assert move.began, "now it is news"
     assert story.changed == [True]
     assert story.alert.told
     assert story.alert.incident
@@ -222,7 +223,8 @@ def test_what_ends_in_the_window_is_never_told() -> None:
     story = Story()
     story.calendar.open([window()])
     story.step(5, bad=True)
-    story.step(10, bad=False)
+    (move,) = story.step(10, bad=False)
+    assert not move.ended
     assert story.alert.muted, "so that nobody hears of its end"
     assert not story.step(600, bad=False)
     assert story.changed == []
