@@ -4,7 +4,7 @@ at the end."""
 import asyncio
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -88,11 +88,13 @@ class Daemon:
         self.clock = clock
         self.pipeline = build_pipeline(config)
         self.state = State(config, clock)
+        self.why = Why(self.pipeline)
         self.opinions = Opinions(
             self.pipeline,
             self.state.journal,
             self.state.view,
             head=self.letterhead,
+            diagnosed=self.why.cause,
             key_path=config.store.directory / "link.key",
             clock=clock,
         )
@@ -103,7 +105,6 @@ class Daemon:
         self.fits = Fits(self.pipeline, config.detect.fit, clock=clock, others=(self.capacity.loads,))
         self.supervisor = Supervisor()
         self.collectors = Collectors(presets.engine_profiles(), config.signals, supervisor=self.supervisor, clock=clock)
-        self.why = Why(self.pipeline)
         self.explain = Explain(
             self.pipeline,
             config.explain,
@@ -277,8 +278,10 @@ class Daemon:
             self.state.journal.save(told=told)
         if self.dispatcher is not None:
             # A new dispatcher hears of all that stands; what its receivers know already ends there.
-            standing = list(self.pipeline.grouping.incidents.values())
-            notices = self._notices(standing if self._all_is_news else outcome.incidents)
+            standing = self.pipeline.grouping.incidents
+            changed = {one.id: one for one in (standing.values() if self._all_is_news else outcome.incidents)}
+            changed |= {one.incident: standing[one.incident] for one in diagnoses if one.incident in standing}
+            notices = self._notices(changed.values())
             self._all_is_news = False
             self.dispatcher.submit(self.pipeline.machine.alerts, notices, causes=self.why.causes())
         for move in outcome.transitions:
@@ -294,10 +297,13 @@ class Daemon:
         self.tick_seconds_total += self.tick_seconds
         self.server.events.publish({"at": rfc3339(now), "changed": bool(outcome.transitions)})
 
-    def _notices(self, incidents: Sequence[Incident]) -> list[IncidentNotice]:
+    def _notices(self, incidents: Iterable[Incident]) -> list[IncidentNotice]:
         """Incidents as receivers get them, with what is known of the cause."""
         alerts, head = self.pipeline.alerts, self.letterhead()
-        return [incident_notice_of(one, alerts, head, self.explain.summary(one).text) for one in incidents]
+        return [
+            incident_notice_of(one, alerts, head, self.explain.summary(one).text, self.why.cause(one.id))
+            for one in incidents
+        ]
 
     async def _advise(self) -> None:
         self._note(await self.capacity.step(self.pipeline.ring))

@@ -32,6 +32,8 @@ class Opinions:
     ----------
     head
         The letterhead of now: fingerprints depend on its labels.
+    diagnosed
+        Id of the cause that is named for an incident.
     key_path
         File of the key that signs links.
     """
@@ -43,6 +45,7 @@ class Opinions:
         view: ArchiveView,
         *,
         head: Callable[[], Letterhead],
+        diagnosed: Callable[[str], str],
         key_path: Path,
         clock: Clock,
     ) -> None:
@@ -50,6 +53,7 @@ class Opinions:
         self._journal = journal
         self._view = view
         self._head = head
+        self._diagnosed = diagnosed
         self._key_path = key_path
         self._clock = clock
         self._opinions: dict[str, Opinion] = {}
@@ -164,6 +168,7 @@ class Opinions:
             detectors=alarmed if statistical else ("rule",),
             incident=alert.incident,
             cause=saying.cause,
+            diagnosed=self._diagnosed(alert.incident),
             note=saying.note,
             by=saying.by,
         )

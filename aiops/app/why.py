@@ -51,6 +51,11 @@ class Why:
         """What was found about an incident, oldest first."""
         return self._kept.get(incident, ())
 
+    def cause(self, incident: str) -> str:
+        """Id of the cause that is named now; empty without one."""
+        made = self.of(incident)
+        return made[-1].cause.id if made and made[-1].cause is not None else ""
+
     def causes(self) -> Mapping[str, str]:
         """Incident → its cause in one line, where one is named."""
         newest = {incident: made[-1] for incident, made in self._kept.items()}
@@ -98,7 +103,8 @@ class Why:
         alerts, window = self._pipeline.machine.alerts, self._pipeline.ring.window()
         since = min((alerts[key].started_at for key in incident.members if key in alerts), default=incident.started_at)
         question = Question(incident.id, since, tuple(key.series for key in incident.members))
-        found = diagnose(question, window, self._book, marks=self._marks, floors=self._floors)
+        priors = self._pipeline.effects.priors
+        found = diagnose(question, window, self._book, marks=self._marks, floors=self._floors, priors=priors)
         number = len(self.of(incident.id))
         self._kept[incident.id] = (*self.of(incident.id), found)
         self.made_total += 1

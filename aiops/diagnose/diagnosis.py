@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aiops.detect.base import Window
 from aiops.detect.policy import Floor
-from aiops.diagnose.causes import Fit, match, ruled_out
+from aiops.diagnose.causes import NO_PRIORS, Fit, match, ruled_out
 from aiops.diagnose.correlate import Alert, rank
 from aiops.diagnose.evidence import Ledger
 from aiops.diagnose.record import Candidate, Cause, Diagnosis, RuledOut
@@ -48,7 +48,13 @@ class Question:
 
 
 def diagnose(
-    question: Question, window: Window, book: CauseBook, *, marks: Sequence[Mark], floors: Mapping[str, Floor]
+    question: Question,
+    window: Window,
+    book: CauseBook,
+    *,
+    marks: Sequence[Mark],
+    floors: Mapping[str, Floor],
+    priors: Mapping[str, float] = NO_PRIORS,
 ) -> Diagnosis:
     """Explain an incident from what the ring holds.
 
@@ -58,6 +64,8 @@ def diagnose(
         Events that are known, of whatever age.
     floors
         Unit → what matters to anybody.
+    priors
+        By how much feedback moves a cause in the order.
     """
     periods = Periods.around(window, question.since, guard_seconds=GUARD_SECONDS, reference_seconds=_REFERENCE_SECONDS)
     start = window.now - window.step_seconds * (len(window.values) - 1 - periods.start)
@@ -68,7 +76,7 @@ def diagnose(
         return _told(question, window, "none", ledger, reason=fault, abstained=True)
     entities = _entities(question, window, recent)
     found = scene(window, periods, entities, marks=recent, floors=floors)
-    matches = match(book, found)
+    matches = match(book, found, priors)
     fits = [fit for fit in matches.fits if fit.confidence >= _LEAST_CONFIDENCE][:_MOST_CAUSES]
     causes = tuple(_cause(fit, ledger) for fit in fits)
     changes = _changes(marks, entities, start)

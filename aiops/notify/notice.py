@@ -64,12 +64,16 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class IncidentNotice:
-    """An incident that changed, with its alerts as they stand now, and what is known of it in words."""
+    """An incident that changed, with its alerts as they stand now, and what is known of it in words.
+
+    ``cause`` is the id of the cause that is named, ``""`` while none is.
+    """
 
     incident: Incident
     alerts: tuple[Notice, ...]
     url: str = ""
     summary: str = ""
+    cause: str = ""
 
 
 def notice_of(alert: Alert, head: Letterhead, cause: str = "") -> Notice:
@@ -118,11 +122,11 @@ def feedback_url(alert: Alert, name: str, head: Letterhead) -> str:
 
 
 def incident_notice_of(
-    incident: Incident, alerts: Mapping[AlertKey, Alert], head: Letterhead, summary: str = ""
+    incident: Incident, alerts: Mapping[AlertKey, Alert], head: Letterhead, summary: str = "", cause: str = ""
 ) -> IncidentNotice:
     """Word one incident; members that were forgotten already are left out."""
     members = tuple(notice_of(alerts[key], head) for key in incident.members if key in alerts)
-    return IncidentNotice(incident, members, _link(head, incident.id), summary)
+    return IncidentNotice(incident, members, _link(head, incident.id), summary, cause)
 
 
 @dataclass(frozen=True, slots=True)

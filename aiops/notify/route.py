@@ -20,13 +20,13 @@ News = Callable[[IncidentNotice], str]
 
 
 def every_change(item: IncidentNotice) -> str:
-    """For programs: every change of the record."""
-    return f"{item.incident.updated_at:.3f} {item.incident.ended_at:.3f}"
+    """For programs: every change of the record, and of the cause that is named."""
+    return f"{item.incident.updated_at:.3f} {item.incident.ended_at:.3f} {item.cause}"
 
 
 def milestones(item: IncidentNotice) -> str:
-    """For people: it began, it got worse, it ended."""
-    return str(item.incident.severity) if item.incident.open else "resolved"
+    """For people: it began, it got worse, a cause was found, it ended."""
+    return f"{item.incident.severity} {item.cause}".rstrip() if item.incident.open else "resolved"
 
 
 class Route:

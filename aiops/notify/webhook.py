@@ -75,6 +75,8 @@ def document_of(item: IncidentNotice) -> dict[str, object]:
         record["url"] = item.url
     if item.summary:
         record["summary"] = item.summary
+    if item.cause:
+        record["cause"] = item.cause
     return {
         "version": "1",
         "status": "firing" if incident.open else "resolved",

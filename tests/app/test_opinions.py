@@ -92,6 +92,7 @@ class House:
             self.journal,
             ArchiveView(self.folder / "a.sqlite"),
             head=lambda: self.head,
+            diagnosed=lambda incident: "gpu-thermal-throttle",
             key_path=self.folder / "link.key",
             clock=self.clock,
         )
@@ -161,6 +162,15 @@ async def test_effects_are_listed_back_and_a_guard_says_that_it_does_not_listen(
     assert f"{BURN} is no statistical rule: its condition stays as it is" in guard["effects"]  # type: ignore[operator]
     assert len(house.fleet.pipeline.effects.wider) == 1
     assert house.desk.tallies()["rule"].false == 1, "one occurrence, however often it is said"
+
+
+async def test_causes_that_people_name_move_in_the_ranking(house: House) -> None:
+    house.fleet.bump()
+    for _ in range(3):
+        (said,) = await house.desk.say(house.alert(), "", Saying("true", cause="queue-saturated", by="api"))
+    priors = house.fleet.pipeline.effects.priors
+    assert priors["gpu-thermal-throttle"] < 1.0 < priors["queue-saturated"]
+    assert any("prior of cause queue-saturated" in line for line in said["effects"])  # type: ignore[attr-defined]
 
 
 async def test_an_incident_stands_for_its_alerts_also_when_they_are_forgotten(house: House) -> None:

@@ -65,6 +65,18 @@ async def test_people_hear_that_it_began_got_worse_and_ended(fake_notifier: Any,
     await desk.dispatcher.stop()
 
 
+async def test_a_cause_that_is_found_later_is_told_once(fake_notifier: Any, virtual_clock: Clock) -> None:
+    chat, hook = fake_notifier(batch_size=1), fake_notifier(name="hook", batch_size=1)
+    desks = [Desk(chat, virtual_clock), Desk(hook, virtual_clock, news=Listener(hook).news)]
+    for cause in ("", "", "slow-gpu", "slow-gpu"):
+        for desk in desks:
+            desk.tell(replace(incident(), cause=cause))
+        await asyncio.sleep(1)
+    assert [item.cause for item in chat.items()] == [item.cause for item in hook.items()] == ["", "slow-gpu"]
+    for desk in desks:
+        await desk.dispatcher.stop()
+
+
 async def test_what_is_below_its_severity_is_muted(fake_notifier: Any, virtual_clock: Clock) -> None:
     pager = fake_notifier(batch_size=1)
     desk = Desk(pager, virtual_clock, least=Severity.CRITICAL)
