@@ -70,7 +70,8 @@ def _source_labels(status: SourceStatus) -> dict[str, str]:
 
 def alert_families(alerts: Iterable[Alert], incidents: Iterable[Incident]) -> Iterator[Family]:
     """How many alerts stand in each state; every combination is there from the start."""
-    counts = Counter((str(alert.state), str(alert.severity)) for alert in alerts)
+    standing = list(alerts)
+    counts = Counter((str(alert.state), str(alert.severity)) for alert in standing)
     states = [state for state in AlertState if state is not AlertState.INACTIVE]
     rows = [
         ({"state": str(state), "severity": severity}, float(counts[(str(state), severity)]))
@@ -78,6 +79,8 @@ def alert_families(alerts: Iterable[Alert], incidents: Iterable[Incident]) -> It
         for severity in ("critical", "warning", "info")
     ]
     yield Family("aiops_alerts", _GAUGE, "Alerts by state and severity.", rows)
+    yield gauge("aiops_alerts_muted", "Alerts that fire and are held back: maintenance, or a deploy just now.",
+                sum(alert.active and not alert.told for alert in standing))  # fmt: skip
     yield gauge("aiops_incidents_open", "Incidents that are not over.", sum(incident.open for incident in incidents))
 
 

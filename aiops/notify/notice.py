@@ -95,6 +95,7 @@ def notice_of(alert: Alert, head: Letterhead, cause: str = "") -> Notice:
         "score": _number(verdict.score),
         "incident": alert.incident,
         "cause": cause,
+        "after": alert.after,
         "runbook_url": f"{head.runbook_url.rstrip('/')}/{verdict.runbook}"
         if head.runbook_url and verdict.runbook
         else "",
