@@ -10,6 +10,7 @@ import pytest_asyncio
 from aiops.app.config import Config
 from aiops.app.daemon import Daemon
 from aiops.detect.settings import DetectSettings
+from aiops.diagnose.record import Diagnosis
 from aiops.incidents.external import EXTERNAL, Told
 from aiops.kit.clock import Clock
 from aiops.notify.notice import fingerprint, notice_of
@@ -30,6 +31,7 @@ class House:
             interval=STEP, detect=DetectSettings(minimum_samples=30), store=StoreSettings(directory=folder)
         )
         self.daemon = self.started()
+        self.diagnoses: list[Diagnosis] = []
         self.rng = np.random.default_rng(3)
 
     def started(self) -> Daemon:
@@ -46,6 +48,7 @@ class House:
             reading = Reading("s", self.now, COLUMNS, value)
             outcome = self.daemon.pipeline.tick(self.now, [reading], [source], elapsed_seconds=STEP)
             self.daemon.state.record(outcome)
+            self.diagnoses += self.daemon.why.step(self.now, outcome)[0]
 
     def told(self, firing: bool = True, **labels: str) -> Told:
         pairs = {"alertname": "NodeFilesystemFull", "instance": "a:8000", "job": "chat", **labels}
@@ -76,6 +79,7 @@ async def test_it_opens_an_incident_tells_what_we_see_and_ends_it(house: House) 
     (notice,) = house.daemon._notices([incident])
     assert notice.alerts
     assert "NodeFilesystemFull" in notice.summary
+    assert [one.incident for one in house.diagnoses] == [incident.id], "it is asked why, as with ours"
     house.daemon.inbound.told([replace(first, firing=False, ended_at=house.now)])
     house.run(1)
     assert not pipeline.grouping.incidents[incident.id].open
