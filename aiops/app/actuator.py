@@ -5,6 +5,7 @@ and writes with the version that it read: whoever else scales wins, and the next
 with the stop file, or where somebody scaled to nothing, nothing is touched.
 """
 
+import asyncio
 import logging
 import os
 import socket
@@ -30,6 +31,7 @@ from aiops.signals.types import Entity, Mark, MarkKind
 _LOG = logging.getLogger("aiops.app.actuator")
 _NAME = r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"
 Name = Annotated[str, StringConstraints(pattern=f"^{_NAME}$")]
+_CLOSE_SECONDS = 2.0
 OUTCOMES = ("scaled", "dry_run", "conflict", "failed")
 
 
@@ -132,11 +134,12 @@ class Actuator:
         return marks
 
     async def close(self) -> None:
-        """Give the lease up."""
+        """Give the lease up, within two seconds: it lapses by itself, the others only wait longer."""
         try:
-            await self._lease.release()
-        except Failure as error:
-            _LOG.info("the lease was not given up", extra={"error": str(error)})
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._lease.release()
+        except (Failure, TimeoutError) as error:
+            _LOG.info("the lease was not given up", extra={"error": str(error) or "no answer in time"})
 
     async def _may_act(self) -> bool:
         file = self._settings.stop_file

@@ -201,6 +201,18 @@ async def test_one_missing_target_does_not_keep_the_others_waiting(stage: Stage)
     assert actuator.counts == {("gone", "failed"): 1, ("chat", "scaled"): 1}
 
 
+async def test_a_server_that_hangs_does_not_hold_up_the_end(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("aiops.app.actuator._CLOSE_SECONDS", 0.05)
+    caplog.set_level("INFO", "aiops.app.actuator")
+    actuator = stage.actuator()
+    await actuator.step()
+    stage.api.hangs = True
+    await actuator.close()
+    assert "the lease was not given up" in caplog.text
+
+
 async def test_outside_a_cluster_it_does_not_start(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(Permanent, match="no pod of a cluster"):

@@ -13,7 +13,7 @@ POOL: dict[str, Any] = {
     "reason": "97.1% of requests wait at most 1 s with 7", "held": ["7 is more than one step away"],
     "binding": {"constraint": "slots", "evidence": ["294 requests wait"], "advice": "raise max_num_seqs"},
     "curve": [{"replicas": 6, "probability": 0.9}, {"replicas": 7, "probability": 0.9712}],
-    "mmc_floor_replicas": 5.0, "model_error_ratio": 1.19, "at": "2030-01-01T00:00:00Z",
+    "mmc_floor_replicas": 5.0, "model_error_ratio": 1.19, "model": "twin", "at": "2030-01-01T00:00:00Z",
     "waste": {"seen_hours": 24.0, "replica_hours": 144.0, "idle_replica_hours": 3.5, "over_replica_hours": 12.0,
               "idle_gpu_hours": 28.0, "over_gpu_hours": 96.0, "over_cost": None, "evidence": ["6.0 on average"]},
 }  # fmt: skip
@@ -30,7 +30,17 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_a_table_for_people(listed: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recommend", "-o", "wide"]) == 0
     out = capsys.readouterr().out
-    for text in ("chat/org/m", "5/6", "97.1%", "slots", "1.19x", "raise max_num_seqs", "6:0.900 7:0.971", "200 s old"):
+    for text in (
+        "chat/org/m",
+        "5/6",
+        "97.1%",
+        "slots",
+        "1.19x",
+        "raise max_num_seqs",
+        "6:0.900 7:0.971",
+        "twin",
+        "200 s old",
+    ):
         assert text in out
     assert "none" in out
     assert "\x1b[31m" not in out

@@ -111,6 +111,8 @@ class Api:
         What callers must bring; empty = anything.
     next_errors
         Statuses of the next answers, whatever is asked; None = answer.
+    hangs
+        Takes requests and never answers.
     asked
         (method, path with query, body) of every request.
     """
@@ -121,6 +123,7 @@ class Api:
     next_errors: list[int | None] = field(default_factory=list)
     asked: list[tuple[str, str, Json | None]] = field(default_factory=list)
     version: int = 100
+    hangs: bool = False
 
     def application(self) -> web.Application:
         application = web.Application()
@@ -146,6 +149,8 @@ class Api:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         text = await request.text()
+        if self.hangs:
+            await asyncio.Event().wait()
         body = json.loads(text) if text else None
         self.asked.append((request.method, request.path_qs, body))
         error = self.next_errors.pop(0) if self.next_errors else None

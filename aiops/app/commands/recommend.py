@@ -18,7 +18,12 @@ def recommend(args: Namespace) -> int:
             write(_CLEAR)
         columns = [Column("POOL"), Column("NOW"), Column("ADVICE"), Column("P(SLO)"), Column("LIMIT"), Column("FLOOR")]
         columns += [Column("ERROR"), Column("AGE"), Column("WHY")]
-        columns += [Column("HELD", wide=True), Column("EVIDENCE", wide=True), Column("CURVE", wide=True)]
+        columns += [
+            Column("HELD", wide=True),
+            Column("EVIDENCE", wide=True),
+            Column("CURVE", wide=True),
+            Column("MODEL", wide=True),
+        ]
         show(listed, columns, [_row(one) for one in listed], output=args.output, headers=args.headers)
         if not args.watch:
             return Exit.OK if any(one.get("desired_replicas") is not None for one in listed) else Exit.FAILED
@@ -74,6 +79,7 @@ def _row(one: Record) -> list[str]:
         "; ".join(map(str, one.get("held") or ())),
         "; ".join(filter(None, map(str, evidence))),
         " ".join(curve),
+        str(one.get("model") or ""),
     ]
 
 
