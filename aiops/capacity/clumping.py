@@ -35,12 +35,14 @@ def calibrated(intervals: Intervals, placement: Placement, at_seconds: Floats, s
     before, sure = _swing(intervals, placement, at_seconds, seen, seed)
     if not abs(before - 1.0) > sure:
         return placement
+    # Only as far as is sure: an hour has few readings, and what is noise in them must not become clumps.
+    target = max(0.05, 1.0 + np.copysign(sure, before - 1.0))
     kept = placement
     for step in _LESS if before < 1.0 else _MORE:
         tried = _scaled(placement, step) if before < 1.0 else replace(placement, fine=step)
         swing, _ = _swing(intervals, tried, at_seconds, seen, seed)
-        if (swing < 1.0) != (before < 1.0):
-            way = np.log(before) / (np.log(before) - np.log(swing))
+        if (swing < target) != (before < target):
+            way = np.log(before / target) / np.log(before / swing)
             return _between(kept, tried, float(np.clip(way, 0.0, 1.0)))
         kept, before = tried, swing
     return kept
