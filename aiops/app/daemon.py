@@ -32,6 +32,7 @@ from aiops.app.upkeep import Upkeep
 from aiops.app.warmup import warm_up
 from aiops.app.web_file import WebFileReader
 from aiops.app.why import Why
+from aiops.explain.knowledge import SHIPPED
 from aiops.incidents.alert import AlertState, Incident
 from aiops.incidents.machine import Machine
 from aiops.incidents.policy import Calendar
@@ -118,7 +119,7 @@ class Daemon:
             self.explain,
             self.state.view,
             clock,
-            folders=[*own, ("shipped runbook", presets.shipped(presets.Folder.ALERT_RULES) / "runbooks")],
+            folders=[*own, (SHIPPED, presets.shipped(presets.Folder.ALERT_RULES) / "runbooks")],
             advice=self.capacity.records,
             opinions=self.opinions.records,
         )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from aiops.explain.knowledge import Found
+from aiops.explain.knowledge import SHIPPED, Found
 from aiops.explain.narrator import Part, Summary, called, moment
 from aiops.explain.phrases import ANSWERS, PHRASES
 from aiops.explain.quantities import worded
@@ -230,14 +230,16 @@ class _Writer:
         if not found and self._query.intent is Intent.HOW:
             self._say("no_page")
         for one in found[:3]:
-            source = self._given.cite(f"{one.kind} {one.place}", one.place)
+            name = plain(one.place.rpartition("/")[2].removeprefix("incident "), 120)
+            look_up = f"/runbooks/{name.removesuffix('.md')}" if one.kind == SHIPPED else one.place
+            source = self._given.cite(f"{one.kind} {name}", look_up)
             self._say(
                 "page",
                 source,
                 id=source,
                 title=plain(one.title, 120),
                 kind=one.kind,
-                place=plain(one.place.rpartition("/")[2], 120),
+                place=name,
                 excerpt=one.excerpt.rstrip(".。"),
             )
 

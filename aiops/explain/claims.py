@@ -19,7 +19,8 @@ from aiops.signals.types import Entity
 _Mention = TypeVar("_Mention", "SignalMention", "EntityMention")
 _STRUCK = "\x00"
 _CITATION = re.compile(r"\[\s*(E\d+(?:\s*[,，、]\s*E\d+)*)\s*\]|\(\s*(E\d+(?:\s*[,，、]\s*E\d+)*)\s*\)|\b(E\d+)\b")
-_QUOTED = re.compile('“([^“”]*)”|"([^"]*)"|「([^「」]*)」|《([^《》]*)》')
+_QUOTED = re.compile('“([^“”]*)”|(?<![=\\w])"([^"]*)"|「([^「」]*)」|《([^《》]*)》')
+"""Straight marks count only where no label stands before them: ``pool{name=\"m\"}`` quotes nobody."""
 _TIME = re.compile(r"(?:(\d{4})-(\d\d)-(\d\d)[T ])?(\d{1,2}):(\d\d)(?::(\d\d)(?:\.\d+)?)?Z?(?![\d:])")
 _XID = re.compile(r"(?i)\bxids?(?:\s+(?:code|error|number))?\s*#?(\d+)\b")
 _GPU = re.compile(r"(?i)\bgpu\s*#?(\d+)\b")

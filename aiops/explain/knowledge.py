@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aiops.explain.words import plain
 
+SHIPPED = "shipped runbook"
 LARGEST_PAGE_BYTES = 256 * 1024
 MOST_PAGES = 5000
 _EXCERPT = 240
@@ -149,8 +150,8 @@ class Knowledge:
             for key in keys:
                 rows = self._connection.execute(
                     "SELECT place, kind, title, text FROM pages JOIN keys ON page = id WHERE key = ? "
-                    "ORDER BY kind = 'shipped runbook', place",
-                    (key.lower(),),
+                    "ORDER BY kind = ?, place",
+                    (key.lower(), SHIPPED),
                 ).fetchall()
                 for row in rows:
                     found.setdefault(row[0], _found(row, terms, "key"))

@@ -189,9 +189,11 @@ class Narrator:
         cause = diagnosis.cause if diagnosis else None
         if cause is not None and cause.fix:
             yield self._say("fix", fix=self._ended(self._words.fix(cause.id, self._language, plain(cause.fix))))
-        actions = cause.actions if cause is not None else ()
+        fix = self._words.fix(cause.id, self._language, cause.fix).rstrip(".。") if cause is not None else ""
+        actions = [self._words.action(one, self._language).rstrip(".。") for one in cause.actions] if cause else []
         for action in actions:
-            yield self._say("action", action=self._words.action(action, self._language).rstrip(".。"))
+            if action != fix:  # told a sentence before
+                yield self._say("action", action=action)
         if not actions:
             yield self._say("action_none")
         slugs = [cause.runbook] if cause is not None and cause.runbook else []
@@ -232,7 +234,11 @@ class Narrator:
 
 def felt_by_users(evidence: Iterable[Evidence]) -> list[Evidence]:
     """Facts that users notice and that differ from what was expected, the clearest first."""
-    found = [fact for fact in evidence if fact.series is not None and fact.series.signal in _IMPACT and _moved(fact)]
+    found = [
+        fact
+        for fact in evidence
+        if fact.series is not None and fact.series.signal in _IMPACT and fact.series.stat != "rate" and _moved(fact)
+    ]
     return sorted(found, key=lambda fact: _IMPACT.index(fact.series.signal) if fact.series else 0)
 
 

@@ -89,7 +89,7 @@ async def test_past_incidents_are_known_with_what_people_said(tmp_path: Path) ->
     past = Incident("old1", one.title, one.severity, NOW - 90_000.0, NOW - 89_000.0, NOW - 89_000.0, one.members)
     house.ask._view.load_incidents = lambda **_: [past]  # type: ignore[method-assign]
     await house.ask.refresh()
-    assert "past incident incident old1" in await house.asked("what should we do about the fan of the rack?")
+    assert "(past incident old1)" in await house.asked("what should we do about the fan of the rack?")
     assert house.ask.pages == 1
 
 

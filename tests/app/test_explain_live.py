@@ -5,12 +5,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import ClientSession
 
+from aiops.app import presets
 from aiops.app.daemon import Daemon
+from aiops.app.drill import HEALTHY
+from aiops.detect.base import Severity
+from aiops.explain.grounding import Checker, Claim
+from aiops.explain.known import Known
+from aiops.explain.narrator import Narrator
 from aiops.explain.settings import ExplainSettings, LlmSettings
+from aiops.explain.words import Language
+from aiops.incidents.alert import Incident
 from aiops.lab.fleet import Fleet
 from tests.app.test_daemon import configured, firing, fleet, running, until  # noqa: F401 - a fixture
+from tests.app.test_drill import told
 from tests.app.test_explain import honest
 from tests.explain.llm_server import completion, serving, status
 
@@ -41,8 +51,8 @@ async def test_a_fault_is_told_at_once_and_worded_later(fleet: Fleet, tmp_path: 
             await until(lambda: all(status.up for status in daemon.collectors.statuses()))
             await fleet.strike(1, "dead")
             await until(lambda: "TargetDown" in firing(daemon))
-            told = (await shown(daemon))["summary"]
-            assert {sentence["part"] for sentence in told["sentences"]} >= {"what", "cause", "confidence"}
+            summary = (await shown(daemon))["summary"]
+            assert {sentence["part"] for sentence in summary["sentences"]} >= {"what", "cause", "confidence"}
             await until(lambda: daemon.explain.counts.worded > 0, 20.0)
             model = (await shown(daemon))["summary"]["model"]
             assert model["name"] == "m"
@@ -60,6 +70,17 @@ async def test_a_silent_model_changes_nothing(fleet: Fleet, tmp_path: Path) -> N
             await fleet.strike(1, "dead")
             await until(lambda: "TargetDown" in firing(daemon))
             await until(lambda: daemon.explain.llm_counts.failures > 0, 20.0)
-            told = (await shown(daemon))["summary"]
-            assert told["model"] is None
-            assert told["sentences"]
+            summary = (await shown(daemon))["summary"]
+            assert summary["model"] is None
+            assert summary["sentences"]
+
+
+@pytest.mark.parametrize("story", ["gpu-thermal-throttle", "gpu-off-the-bus", "long-prompts", HEALTHY])
+@pytest.mark.parametrize("language", Language)
+def test_what_templates_tell_of_rehearsed_faults_is_found_true(story: str, language: Language) -> None:
+    diagnosis = told(story).diagnosis
+    incident = Incident("5aec", "t", Severity.WARNING, diagnosis.at - 100.0, diagnosis.at, 0.0, ())
+    check = Checker(Known(incident, {}, diagnosis, presets.words()))
+    said = Narrator(presets.words(), language).tell(incident, {}, diagnosis).sentences
+    assert len(said) >= 8
+    assert [(one.text, why) for one in said if (why := check.problem(Claim(one.text, one.evidence)))] == []
