@@ -21,7 +21,11 @@ numbers themselves are in doubt (most sources silent or standing still at once),
 nothing is blamed.
 
 `aiops incident show ID` tells the cause with its evidence, `aiops incident export ID DIR` writes the numbers behind it,
-and `aiops rca replay DIR` judges them again, offline.
+and `aiops rca replay DIR` judges them again, offline. A case is a folder: `metrics.csv` (first column epoch seconds,
+then `entity|metric` each; empty = unknown), `case.json` (`id`, `alert` with `time`, `entity` and `metric`,
+`interval_seconds`, and perhaps `reference` and `window` with `start` and `end`, else derived from the alert), perhaps
+`topology.csv` (`caller,callee`), and for `--score` `truth.json` (`entities`, empty where nothing was wrong). Cases of
+other systems have no signatures; they are ranked by how far what series left their reference, along the calls.
 
 """
 

@@ -13,7 +13,7 @@ from aiops.diagnose.causes import NO_PRIORS, Fit, match, ruled_out
 from aiops.diagnose.correlate import Alert, rank
 from aiops.diagnose.evidence import Ledger
 from aiops.diagnose.record import Candidate, Cause, Diagnosis, RuledOut
-from aiops.diagnose.scene import Periods, Scene, host_of, involved, panel_of, scene
+from aiops.diagnose.scene import Periods, Scene, columns_of, host_of, involved, panel_of, scene
 from aiops.diagnose.signature import CauseBook
 from aiops.signals.topology import pool_of
 from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey
@@ -26,6 +26,8 @@ _LEAST_CONFIDENCE = 0.5
 _CHANGE_SECONDS = 1800.0
 _CHANGES = frozenset({MarkKind.DEPLOY, MarkKind.VERSION_CHANGED, MarkKind.RESTARTED})
 _SILENT_SHARE = 0.5
+_MOST_SOURCES, _MOST_OF_SOURCE = 64, 64
+"""Sources, and series of each, that are looked at to see whether most of them went silent."""
 _FELT = (("ttft", "mean"), ("itl", "mean"), ("e2e", "mean"), ("queue_len", ""), ("errors", ""))
 """What users notice; told about the pools whatever the cause."""
 
@@ -71,18 +73,20 @@ def diagnose(
     start = window.now - window.step_seconds * (len(window.values) - 1 - periods.start)
     recent = [m for m in marks if start - GUARD_SECONDS <= m.at <= window.now]
     ledger = Ledger(start, window.now)
-    fault = telemetry_fault(window, periods)
+    columns = columns_of(window.keys)
+    fault = telemetry_fault(window, periods, columns)
     if fault:
         return _told(question, window, "none", ledger, reason=fault, abstained=True)
-    entities = _entities(question, window, recent)
-    found = scene(window, periods, entities, marks=recent, floors=floors)
+    entities = _entities(question, columns, recent)
+    chosen = [column for entity in entities for column in columns.get(entity, ())]
+    found = scene(window, periods, chosen, marks=recent, floors=floors)
     matches = match(book, found, priors)
     fits = [fit for fit in matches.fits if fit.confidence >= _LEAST_CONFIDENCE][:_MOST_CAUSES]
     causes = tuple(_cause(fit, ledger) for fit in fits)
     changes = _changes(marks, entities, start)
     for mark in changes:
         ledger.mark(mark)
-    ranker, candidates = _candidates(question, window, periods, found, floors=floors, ledger=ledger)
+    ranker, candidates = _candidates(question, window, periods, found, chosen, floors=floors, ledger=ledger)
     _impact(found, ledger)
     excluded = tuple(
         RuledOut(one.signature.id, one.reason, (*map(ledger.series, one.facts), *map(ledger.mark, one.marks)))
@@ -95,25 +99,22 @@ def diagnose(
     )  # fmt: skip
 
 
-def _entities(question: Question, window: Window, marks: Sequence[Mark]) -> set[Entity]:
+def _entities(question: Question, columns: Mapping[Entity, Sequence[int]], marks: Sequence[Mark]) -> list[Entity]:
     """Who is looked at: all that is involved, and where that is too much those that are closest to the alerts."""
-    sizes: dict[Entity, int] = {mark.entity: 0 for mark in marks}
-    for key in window.keys:
-        if key is not None:
-            sizes[key.entity] = sizes.get(key.entity, 0) + 1
+    sizes = {mark.entity: 0 for mark in marks} | {entity: len(own) for entity, own in columns.items()}
     members = [key.entity for key in question.series]
     hosts, found = {host_of(one) for one in members} - {""}, involved(sizes, members)
     order = sorted(
         found,
         key=lambda one: (one not in members, one.kind is not EntityKind.POOL, host_of(one) not in hosts, str(one)),
     )
-    kept: set[Entity] = set()
+    kept: list[Entity] = []
     room = _MOST_SERIES
     for entity in order:
         room -= sizes.get(entity, 0)
         if room < 0 and kept:
             break
-        kept.add(entity)
+        kept.append(entity)
     return kept
 
 
@@ -182,12 +183,12 @@ def _candidates(
     window: Window,
     periods: Periods,
     found: Scene,
+    columns: Sequence[int],
     *,
     floors: Mapping[str, Floor],
     ledger: Ledger,
 ) -> tuple[str, tuple[Candidate, ...]]:
     """What deviated, by the general ranking along GPU → node → replica → pool."""
-    columns = [k for k, key in enumerate(window.keys) if key is not None and key.entity in found.facts]
     keys = [key for key in (window.keys[k] for k in columns) if key is not None]
     panel = panel_of(window, periods, keys, window.values[:, columns].astype(np.float64), floors)
     first = question.series[0]
@@ -225,18 +226,19 @@ def _impact(found: Scene, ledger: Ledger) -> None:
                 ledger.series(fact)
 
 
-def telemetry_fault(window: Window, periods: Periods) -> str:
+def telemetry_fault(window: Window, periods: Periods, columns_of_entity: Mapping[Entity, Sequence[int]]) -> str:
     """Why the numbers themselves cannot be trusted; empty when they can.
 
     Most of what is watched going silent, or standing still to the last digit, in one moment is a fault of watching.
     """
     first, last = periods.reference
     reference = window.values[first:last]
-    reference = reference[np.isfinite(reference).any(axis=1)]
     groups: dict[str, list[int]] = {}
-    for column, key in enumerate(window.keys):
-        if key is not None and key.entity.kind is not EntityKind.POOL:
-            groups.setdefault(host_of(key.entity) + key.entity.label("instance"), []).append(column)
+    for entity, own in columns_of_entity.items():
+        if entity.kind is not EntityKind.POOL:
+            groups.setdefault(host_of(entity) + entity.label("instance"), []).extend(own)
+    names = list(groups)[:: 1 + len(groups) // _MOST_SOURCES]
+    groups = {name: groups[name][:_MOST_OF_SOURCE] for name in names}
     silent, frozen = 0, 0
     for columns in groups.values():
         before, now = reference[:, columns], window.values[periods.start :, columns]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from aiops.detect.base import Window
 from aiops.diagnose.diagnosis import GUARD_SECONDS, Question, calls_among
 from aiops.diagnose.record import Diagnosis
-from aiops.diagnose.scene import Periods, involved
+from aiops.diagnose.scene import Periods, columns_of, involved
 from aiops.signals.types import Mark, SeriesKey
 
 MOST_SERIES, REFERENCE_SECONDS = 400, 1200.0
@@ -54,9 +54,10 @@ class Recording:
 def record(question: Question, window: Window, found: Diagnosis, marks: Sequence[Mark]) -> Recording:
     """Keep what a diagnosis rests on: its evidence first, then the rest of what is involved, while there is room."""
     periods = Periods.around(window, question.since, guard_seconds=GUARD_SECONDS, reference_seconds=REFERENCE_SECONDS)
-    entities = involved((key.entity for key in window.keys if key is not None), [key.entity for key in question.series])
+    owned = columns_of(window.keys)
+    entities = involved(owned, [key.entity for key in question.series])
     cited = {fact.series for fact in found.evidence}
-    columns = [k for k, key in enumerate(window.keys) if key is not None and key.entity in entities]
+    columns = [column for entity, own in owned.items() if entity in entities for column in own]
     columns = sorted(columns, key=lambda k: window.keys[k] not in cited)[:MOST_SERIES]
     keys = tuple(key for key in (window.keys[k] for k in columns) if key is not None)
     first, last = periods.reference

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aiops.detect.base import Window
 from aiops.detect.groups import group_of
 from aiops.detect.policy import Floor
-from aiops.diagnose.deviation import Floats, Panel, deviation, onset
+from aiops.diagnose.deviation import MOVED, Floats, Panel, deviation, onset, quantiles
 from aiops.diagnose.traits import canonical
 from aiops.signals.normalise import unit_of
 from aiops.signals.topology import pool_of
@@ -164,44 +165,62 @@ def _pool(entity: Entity) -> Entity | None:
     return entity if entity.kind is EntityKind.POOL else pool_of(entity) if entity.kind is EntityKind.REPLICA else None
 
 
+def columns_of(keys: Sequence[SeriesKey | None]) -> dict[Entity, list[int]]:
+    """Columns of every entity. One pass over all series, which costs more than all that follows."""
+    found: dict[Entity, list[int]] = {}
+    for column, key in enumerate(keys):
+        if key is not None:
+            found.setdefault(key.entity, []).append(column)
+    return found
+
+
 def scene(
-    window: Window, periods: Periods, entities: set[Entity], *, marks: Sequence[Mark], floors: Mapping[str, Floor]
+    window: Window, periods: Periods, columns: Sequence[int], *, marks: Sequence[Mark], floors: Mapping[str, Floor]
 ) -> Scene:
-    """Look at all series of ``entities``.
+    """Look at some columns of a window, all of which have an owner.
 
     Parameters
     ----------
     floors
         Unit → what matters to anybody, as in ``models/detectors/anomaly.yaml``.
     """
-    columns = [k for k, key in enumerate(window.keys) if key is not None and key.entity in entities]
     keys = [key for key in (window.keys[k] for k in columns) if key is not None]
     values = window.values[:, columns].astype(np.float64)
     panel = panel_of(window, periods, keys, values, floors)
     found = deviation(panel)
     guard = values[periods.guard :]
+    expected, value = quantiles(panel.reference, (0.5,))[0], quantiles(panel.window, (0.5,))[0]
+    highest, most, before = (_highest(rows) for rows in (panel.window, guard, panel.reference))
+    occurred: NDArray[np.bool_] = (most > 0) & (most > np.maximum(before, 0.0))
+    told = np.isfinite(panel.reference).sum(axis=0) >= _KNOWN_ROWS
+    lost: NDArray[np.bool_] = told & ~np.isfinite(values[-_LOST_ROWS:]).any(axis=0)
+    distance = _distance(guard, found.level, found.scale)
+    outside: NDArray[np.bool_] = np.abs(np.nan_to_num(distance)) >= MOVED
+    moved = np.asarray(outside.any(axis=0))
+    times = _times(window, len(guard))
     facts: dict[Entity, dict[tuple[str, str], Fact]] = {}
     for k, key in enumerate(keys):
-        rows = panel.window[:, k]
-        known = rows[np.isfinite(rows)]
-        before = panel.reference[:, k][np.isfinite(panel.reference[:, k])]
-        most = float(np.nanmax(guard[:, k], initial=-np.inf))
+        known = panel.window[np.isfinite(panel.window[:, k]), k]
         facts.setdefault(key.entity, {})[key.signal, key.stat] = Fact(
             key=key,
             unit=unit_of(key),
-            expected=float(np.median(before)) if len(before) else np.nan,
-            value=float(np.median(known)) if len(known) else np.nan,
-            highest=float(known.max()) if len(known) else np.nan,
+            expected=float(expected[k]),
+            value=float(value[k]),
+            highest=float(highest[k]) if len(known) else np.nan,
             last=float(known[-1]) if len(known) else np.nan,
             up=float(found.up[k]),
             down=float(found.down[k]),
-            occurred=bool(most > 0 and most > before.max(initial=0.0)),
-            lost=len(before) >= _KNOWN_ROWS and not np.isfinite(values[-_LOST_ROWS:, k]).any(),
-            onset=onset(
-                _distance(guard[:, k], float(found.level[k]), float(found.scale[k])), _times(window, len(guard))
-            ),
+            occurred=bool(occurred[k]),
+            lost=bool(lost[k]),
+            onset=onset(distance[:, k], times) if moved[k] else np.nan,
         )
     return Scene(facts, marks)
+
+
+def _highest(rows: Floats) -> Floats:
+    """Largest known value of every column; −∞ where nothing is known."""
+    highest: Floats = np.where(np.isfinite(rows), rows, -np.inf).max(axis=0, initial=-np.inf)
+    return highest
 
 
 def panel_of(
@@ -226,6 +245,7 @@ def _times(window: Window, rows: int) -> Floats:
     return window.now - window.step_seconds * np.arange(rows - 1, -1, -1, dtype=np.float64)
 
 
-def _distance(rows: Floats, level: float, scale: float) -> Floats:
-    moved = rows - level
-    return moved / scale if scale > 0 else np.sign(moved) * FAR
+def _distance(rows: Floats, level: Floats, scale: Floats) -> Floats:
+    away = rows - level
+    distance: Floats = np.where(scale > 0, away / np.where(scale > 0, scale, 1.0), np.sign(away) * FAR)
+    return distance

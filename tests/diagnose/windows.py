@@ -39,5 +39,4 @@ def look(numbers: Numbers, marks: Sequence[Mark] = ()) -> Scene:
 
     told = window(numbers)
     periods = Periods.around(told, since(), guard_seconds=30.0, reference_seconds=600.0)
-    entities = {key.entity for key in told.keys if key is not None} | {mark.entity for mark in marks}
-    return scene(told, periods, entities, marks=marks, floors=anomaly_policy().units)
+    return scene(told, periods, range(len(told.keys)), marks=marks, floors=anomaly_policy().units)
