@@ -233,20 +233,35 @@ class Conditions:
                     yield _breach(judged, when, int(row))
 
     def known(self, key: AlertKey) -> bool:
-        """Whether the rule had a definite answer for this series in the last :meth:`evaluate`."""
-        judged = self._judged.get((key.rule, key.series.entity.kind))
-        row = None if judged is None else judged.layout.row.get(key.series.entity)
-        if judged is None or row is None:
+        """Whether the rule had a definite answer for this series in the last :meth:`evaluate`.
+
+        What is not broken is known only when it is also known whether it is over.
+        """
+        judged, row = self._row(key)
+        if judged is None:
             return False
-        return bool(judged.truth.true[row] | judged.truth.false[row])
+        if judged.truth.true[row]:
+            return True
+        over = self._over(judged, row)
+        return bool(judged.truth.false[row]) and over is not None
 
     def between(self, key: AlertKey) -> bool:
         """Whether, in the last :meth:`evaluate`, the rule's ``until`` did not hold; asked of what is not broken."""
+        judged, row = self._row(key)
+        return judged is not None and self._over(judged, row) is False
+
+    def _row(self, key: AlertKey) -> tuple[Judged | None, int]:
         judged = self._judged.get((key.rule, key.series.entity.kind))
         row = None if judged is None else judged.layout.row.get(key.series.entity)
-        if judged is None or row is None or judged.rule.until is None:
-            return False
-        return not judged.rule.until.evaluate(judged.frame).true[row]
+        return (None, -1) if row is None else (judged, row)
+
+    @staticmethod
+    def _over(judged: Judged, row: int) -> bool | None:
+        """Whether ``until`` holds; a rule without it is over where it is not broken."""
+        if judged.rule.until is None:
+            return True
+        truth = judged.rule.until.evaluate(judged.frame)
+        return _known(truth.true[row], truth.false[row])
 
     def looks(self, rule: str) -> Iterator[Look]:
         """What a rule saw of each entity in the last :meth:`evaluate`."""

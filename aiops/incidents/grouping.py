@@ -136,9 +136,10 @@ class Grouping:
         return found
 
     def _storm(self) -> _Kept | None:
-        """First incident of the storm that rages; None when there is none."""
+        """First open incident of the storm that rages; None when there is none."""
         young = [one for one in self._kept.values() if one.opened_seconds < self._settings.storm_window]
-        return young[0] if len(young) >= self._settings.storm_incidents and young[0].incident.open else None
+        raging = len(young) >= self._settings.storm_incidents
+        return next((one for one in young if one.incident.open), None) if raging else None
 
     def _opened(self, now: float, alert: Alert) -> _Kept:
         incident = Incident(

@@ -241,13 +241,23 @@ def test_siblings_decide(rulebook: RuleBook, make_window: Callable, name: str) -
 def test_between_the_two_conditions_an_alert_is_held(rulebook: RuleBook, entity_window: Callable) -> None:
     gpu = Entity.of(EntityKind.GPU, gpu="0")
     key = AlertKey("GpuThermalThrottle", SeriesKey(gpu, "gpu_throttle_thermal"))
-    for share, broken, held in ((0.06, True, True), (0.03, False, True), (0.01, False, False), (NAN, False, True)):
+    for share, broken, held in ((0.06, True, True), (0.03, False, True), (0.01, False, False), (NAN, False, False)):
         conditions = Conditions(rulebook.rules)
         found = dict(conditions.evaluate(entity_window(gpu, {"gpu_throttle_thermal": share})))
         assert (key in found, conditions.between(key)) == (broken, held)
+        assert conditions.known(key) == (not np.isnan(share))
     other = AlertKey("GpuPowerBrake", SeriesKey(gpu, "gpu_throttle_brake"))
     assert not conditions.between(other), "a rule without until knows nothing between"
     assert not conditions.between(AlertKey("GpuThermalThrottle", SeriesKey(family(EntityKind.GPU, 1), "gpu_power")))
+
+
+def test_whether_it_is_over_must_be_known_too(rulebook: RuleBook, entity_window: Callable) -> None:
+    replica = family(EntityKind.REPLICA, 0)
+    key = AlertKey("KVCacheExhausted", SeriesKey(replica, "kv_use"))
+    conditions = Conditions(rulebook.rules)
+    assert not dict(conditions.evaluate(entity_window(replica, {"kv_use": NAN, "preemptions": 0})))
+    assert not conditions.known(key), "without preemptions it is not broken, but nobody knows how full it is"
+    assert not conditions.between(key)
 
 
 @given(st.lists(st.one_of(st.just(NAN), st.integers(-3, 3).map(float)), min_size=1, max_size=9))

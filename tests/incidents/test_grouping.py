@@ -145,6 +145,14 @@ def test_a_storm_is_few_incidents_and_loses_nobody() -> None:
     assert not any(one.open for one in ended)
 
 
+def test_a_storm_goes_on_when_its_first_incident_is_over() -> None:
+    story, alerts = Story(), storm(12)
+    opened = story.step(0, *alerts[:10])
+    story.step(5, *alerts[1:10])
+    (joined,) = story.step(10, *alerts[1:11])
+    assert joined.id == opened[1].id
+
+
 def test_after_a_storm_incidents_open_again() -> None:
     story, alerts = Story(), storm(50)
     story.step(0, *alerts)
