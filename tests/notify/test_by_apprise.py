@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -156,3 +158,14 @@ async def test_nothing_secret_reaches_log_or_error(service: Service, caplog: pyt
     with pytest.raises(Permanent, match="none that apprise knows") as unknown:
         await receiver(f"nowhere://user:{PASSWORD}@host").send([OPEN])
     assert PASSWORD not in caplog.text + str(unknown.value)
+
+
+def test_a_missing_library_is_said_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiops.notify.settings.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'aiops\[notify\]'"):
+        receiver("json://127.0.0.1/")
+
+
+def test_the_daemon_does_not_pay_for_a_library_that_nobody_uses() -> None:
+    code = "import sys, aiops.app.daemon; sys.exit('apprise' in sys.modules or 'requests' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
