@@ -77,14 +77,19 @@ def _advice() -> Row:
             Panel(
                 "Time until the KV cache is full",
                 "By the trend of now; missing where it is not surely filling up.",
-                (Target(_of_pool("aiops_kv_exhaustion_seconds"), _NAME),),
+                (Target(_of_pool("aiops_kv_exhaustion_seconds"), _NAME),
+                 Target(_of_pool("aiops_kv_exhaustion_soonest_seconds"), _NAME + " at the earliest")),
                 "s",
             ),
             Panel(
                 "Time until memory or disk is used up",
                 "By the trend of now; missing where it is not surely running out.",
-                (Target(f"min by (node, gpu, exported_instance, signal) ({own('aiops_exhaustion_seconds')})",
-                        legend(("node", "gpu", "exported_instance", "signal"))),),
+                tuple(
+                    Target(f"min by (node, gpu, exported_instance, signal) ({own(name)})",
+                           legend(("node", "gpu", "exported_instance", "signal")) + more)
+                    for name, more in (("aiops_exhaustion_seconds", ""),
+                                       ("aiops_exhaustion_soonest_seconds", " at the earliest"))
+                ),
                 "s",
             ),
         ),
