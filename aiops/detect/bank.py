@@ -4,6 +4,10 @@ The order is the invariant: a point is judged before anything is learnt from it,
 column that is out of bounds or whose entity has a critical alert, so that an incident cannot teach itself as
 normal. What stays out of bounds for ``relearn_after`` with no such alert is accepted as the new level, and so is
 what an entity shows after a deploy (:mod:`aiops.detect.settling`).
+
+Detectors judge by nominal bands. Here they are fitted to the budget of false alerts (:mod:`aiops.detect.tails`), and
+widened where something comes back by the clock (:mod:`aiops.detect.recurrence`) or people asked for it
+(:mod:`aiops.detect.leniency`).
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence

@@ -89,7 +89,7 @@ class Tails:
     judges
         Detectors whose scores put a series out of bounds.
     timing
-        K of N of the alerts.
+        K of N of the alerts; a rule that has another one spends another share.
     budget
         False alerts a week, all series together.
     """
