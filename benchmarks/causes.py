@@ -30,8 +30,8 @@ def named(done: Drill) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5, help="rehearsals of each fault")
-    parser.add_argument("--healthy", type=int, default=40, help="rehearsals without a fault")
+    parser.add_argument("--seeds", type=int, default=1, help="rehearsals of each fault")
+    parser.add_argument("--healthy", type=int, default=5, help="rehearsals without a fault")
     parser.add_argument("--first", type=int, default=101, help="first seed")
     parser.add_argument("--write", action="store_true", help=f"keep the result in {TARGET.name}")
     args = parser.parse_args()

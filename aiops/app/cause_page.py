@@ -10,7 +10,7 @@ from aiops.diagnose.signature import Signature
 from aiops.render.reference import GENERATED, markdown_table
 
 MEASURED = Path(__file__).resolve().parents[2] / "docs" / "reference" / "causes.json"
-"""Written by ``benchmarks/causes.py --write``; only a checkout has it."""
+"""Written by ``benchmarks/causes.py --seeds 5 --healthy 40 --write``; only a checkout has it."""
 _INTRODUCTION = """\
 When an incident opens, the daemon compares what it sees with the half hour before, leaving a gap of a minute, and holds
 the faults below against it. The signatures are data (`models/causes`); the sentences are explained in

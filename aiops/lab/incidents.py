@@ -41,7 +41,6 @@ class Strike:
 
     def xid(self, number: int) -> None:
         """The driver reports an Xid error."""
-        self.gpu.xid = number
         self.rig.mark(MarkKind.XID, self.gpu.entity, f"Xid {number}: as the driver says")
 
     def crash(self, *, after: float, for_seconds: float = 25.0) -> None:

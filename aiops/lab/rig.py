@@ -34,7 +34,6 @@ class Gpu:
     remapped: float = 0.0
     remap_pending: float = 0.0
     remap_failed: float = 0.0
-    xid: int = 0
     nvlink_errors: float = 0.0
     nvlink_share: float = 1.0
     pcie_replays: float = 0.0
