@@ -62,8 +62,11 @@ def _time() -> Row:
         (
             Panel("Alerts of aiops", "Alerts by state and severity.",
                   (Target(alerts, "{{severity}} {{state}}"),), look=Look.STACK, width=12),
-            Panel("Open incidents", "Incidents that are not over.",
-                  (Target(f"max by (instance) ({own('aiops_incidents_open')})", "{{instance}}"),), width=6),
+            Panel("Open incidents", "Incidents that are not over, and (dashed) alerts that are held back.",
+                  (
+                      Target(f"max by (instance) ({own('aiops_incidents_open')})", "{{instance}}"),
+                      Target(f"max by (instance) ({own('aiops_alerts_muted')})", "{{instance}} held back", line=True),
+                  ), width=6),
             Panel("Changes", "Changes of the state of an alert. Many of them say that an alert flaps.",
                   (Target(rate("aiops_alert_transitions_total"), "{{instance}}"),), "eps", width=6),
         ),
@@ -100,10 +103,10 @@ def _told() -> Row:
         (
             Panel(
                 "Notices",
-                "Notices that receivers took, and those that are lost.",
+                "Notices that receivers took, those that are lost, and those that were not news or not severe enough.",
                 tuple(
                     Target(rate(f"aiops_notifications_{what}_total"), f"{receiver} {what}")
-                    for what in ("sent", "dropped", "refused", "invalid")
+                    for what in ("sent", "dropped", "refused", "invalid", "deduped", "muted")
                 ),
                 "eps",
                 width=12,

@@ -45,7 +45,7 @@ function headline(fleet, open) {
     return [h("div", { class: "headline silent" }, h("h1", null, "Nothing is watched yet"),
       h("p", null, "No serving engine and no GPU has been read.")),
     h("p", null, h("a", { href: "#/targets" }, "See what the targets say"), ", or name one: ",
-      h("code", null, "aiops run --target http://localhost:8000/metrics"))];
+      h("code", null, "aiops run --target URL"))];
   }
   const text = open.length ? `${open.length} open ${open.length === 1 ? "incident" : "incidents"}` : "No open incident";
   const parts = [
