@@ -29,7 +29,7 @@ function row(alert) {
   return [
     pill(labels.severity), [h("strong", null, labels.alertname), incident], h("span", { class: "mono" }, where(labels)),
     when(alert.activeAt),
-    [annotations.description ?? annotations.summary ?? "", votes(alert.votes), labels.signal ? [" ",
+    [annotations.description ?? annotations.summary ?? "", votes(alert.votes), labels.signal && labels.signal !== "up" ? [" ",
       h("a", { href: exploreLink(labels.signal, labels.stat ?? "", labels.instance ?? labels.gpu ?? labels.pool ?? "") }, "chart")] : ""],
   ];
 }
