@@ -301,6 +301,11 @@ class DaemonSource:
                     daemon.pipeline.slo.left_out)  # fmt: skip
         yield counter("aiops_values_dropped", "Values lost because the window was full.", ring.dropped_values_total)
         yield gauge("aiops_ring_bytes", "Memory of the window.", ring.memory_bytes)
+        yield gauge("aiops_page_listeners", "Open pages that are told of news.", daemon.server.events.listeners)
+        yield counter("aiops_page_listeners_refused", "Pages that were one too many to be told (web.max_listeners).",
+                      daemon.server.events.refused)  # fmt: skip
+        yield counter("aiops_page_listeners_dropped", "Pages that were let go because they did not read.",
+                      daemon.server.events.dropped)  # fmt: skip
         yield counter("aiops_alert_transitions", "Changes of an alert's state.", daemon.transitions_total)
         yield gauge("aiops_config_last_reload_successful", "1 when the last reload was taken.",
                     float(daemon.reload_successful))  # fmt: skip

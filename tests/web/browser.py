@@ -42,7 +42,7 @@ class Visit:
 
     async def charts(self, least: int) -> None:
         """Wait until so many charts are drawn."""
-        await self.page.wait_for_function(f"document.querySelectorAll('.chart canvas').length >= {least}")
+        await self.page.locator(".chart canvas").nth(least - 1).wait_for()
 
     async def text(self) -> str:
         """What a person reads."""
