@@ -34,6 +34,11 @@ def entity_record(entity: Entity) -> Record:
     return {"kind": str(entity.kind), "labels": dict(entity.labels)}
 
 
+def series_record(key: SeriesKey) -> Record:
+    """Identity of a series."""
+    return {"signal": key.signal, "stat": key.stat, "entity": entity_record(key.entity)}
+
+
 def target_record(status: SourceStatus) -> Record:
     """One source as ``/api/v1/targets`` shows it."""
     # Asked and not there, but that is no failure (a node without a GPU): neither up nor down.
@@ -198,7 +203,8 @@ def diagnosis_record(found: Diagnosis) -> Record:
             for mark in found.changes
         ],
         "evidence": [
-            {"id": fact.id, "text": fact.text, "value": fact.value, "expected": fact.expected, "unit": fact.unit,
+            {"id": fact.id, "text": fact.text, "series": None if fact.series is None else series_record(fact.series),
+             "value": fact.value, "expected": fact.expected, "unit": fact.unit,
              "startsAt": stamp(fact.start), "endsAt": stamp(fact.end), "query": fact.query}
             for fact in found.evidence
         ],

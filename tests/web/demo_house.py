@@ -15,6 +15,7 @@ from aiops.app import presets
 from aiops.app.config import Config
 from aiops.app.daemon import Daemon
 from aiops.app.state import State
+from aiops.capacity.settings import CapacitySettings
 from aiops.collect.exposition import PageParser
 from aiops.collect.nvml_watch import Enabled, NvmlSettings
 from aiops.collect.relabel import Action, RelabelRule
@@ -112,6 +113,9 @@ def config(folder: Path, targets: dict[str, Sequence[str]], **changes: object) -
         nvml=NvmlSettings(enabled=Enabled.OFF),
         store=StoreSettings(directory=folder, window=STEP_SECONDS * PAST_TICKS),
         detect=DetectSettings(fit=FitSettings(enabled=False)),
+        capacity=CapacitySettings(
+            interval=3600.0, stale_after=3600.0
+        ),  # advice of the moment that the test asks for it
         web=WebSettings(listen_address="127.0.0.1:0"),
         **changes,  # type: ignore[arg-type]
     )

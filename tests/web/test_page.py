@@ -71,8 +71,22 @@ def views(daemon: Daemon) -> dict[str, str]:
 
 TOLD = {
     "ask": ("Understood as", "alerts; from", "fires since"),
-    "overview": ("open incident", "Requests run but no token comes", "demo / demo-7b", "gpu-node-1", "% left", "keep"),
-    "incident": ("Requests run but no token comes", "EngineStuck", "engine-stuck", "expected up to"),
+    "overview": (
+        "open incident",
+        "Requests run but no token comes",
+        "demo / demo-7b",
+        "gpu-node-1",
+        "% left",
+        "keep",
+        "Most likely cause",
+    ),
+    "incident": (
+        "Requests run but no token comes",
+        "EngineStuck",
+        "engine-stuck",
+        "expected up to",
+        "of its signs seen",
+    ),
     "explore": ("Requests admitted but not yet running.", "zscore"),
     "capacity": ("replicas advised", "What binds", "M/M/c"),
     "alerts": ("firing", "EngineStuck", "TargetDown"),

@@ -40,7 +40,7 @@ export default function incident({ rest }, { refresh }) {
         frames.length ? h("section", null, heading("Signals", "band: what was expected; strip: how unusual"), h("div", { class: "charts" }, frames.map((item) => item.element))) : null,
         heading("Alerts", String(one.alerts.length)),
         table(["state", "alert", "series", "why"], one.alerts.map((alert) => [
-          alert.state ? pill(alert.state === "firing" ? one.severity : "resolved", alert.state) : "forgotten",
+          alert.state ? pill({ firing: one.severity, resolving: "info" }[alert.state] ?? "resolved", alert.state) : "forgotten",
           h("strong", null, alert.alertname), seriesOf(alert), alert.reason ?? ""]), "Its alerts are forgotten.", "Alerts"),
       ];
     },
