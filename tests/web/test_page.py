@@ -77,7 +77,7 @@ TOLD = {
         "demo / demo-7b",
         "gpu-node-1",
         "% left",
-        "keep",
+        "advice",
         "Most likely cause",
     ),
     "incident": (
