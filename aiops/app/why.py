@@ -7,7 +7,7 @@ beside it.
 
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from aiops.app import presets
@@ -63,12 +63,9 @@ class Why:
 
     def restore(self, view: ArchiveView, now: float) -> list[Diagnosis]:
         """Go on from what was kept; returns the newest diagnosis of each incident. Blocks for the disk."""
-        for number in range(MOST_PER_INCIDENT):
-            for text in view.load_told(_author(number)):
-                with suppress(ValueError):  # written by another version
-                    found = DIAGNOSES.load(text)
-                    if found.incident in self._pipeline.grouping.incidents:
-                        self._kept[found.incident] = (*self.of(found.incident), found)
+        for found in kept_diagnoses(view):
+            if found.incident in self._pipeline.grouping.incidents:
+                self._kept[found.incident] = (*self.of(found.incident), found)
         self._marks.extend(reversed(view.recent_marks(_MOST_MARKS, since=now - _MARK_SECONDS)))
         return [made[-1] for made in self._kept.values()]
 
@@ -118,6 +115,14 @@ class Why:
             Told(incident.id, _author(number), now, DIAGNOSES.dump(found)),
             Told(incident.id, f"recording {number}", now, RECORDINGS.dump(numbers)),
         ]
+
+
+def kept_diagnoses(view: ArchiveView) -> Iterator[Diagnosis]:
+    """Every diagnosis in an archive; those of one incident oldest first. Blocks for the disk."""
+    for number in range(MOST_PER_INCIDENT):
+        for text in view.load_told(_author(number)):
+            with suppress(ValueError):  # written by another version
+                yield DIAGNOSES.load(text)
 
 
 def _author(number: int) -> str:

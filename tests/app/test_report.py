@@ -10,10 +10,13 @@ import pytest
 
 from aiops.app.cli import main
 from aiops.app.commands.report import review_of
+from aiops.app.why import DIAGNOSES
+from aiops.diagnose.record import Cause, Diagnosis
 from aiops.incidents.alert import AlertState
 from aiops.incidents.feedback import Judgement, Opinion
 from aiops.render.review import Happened, Review, Rule, Told, figures, html, markdown
-from aiops.signals.types import MarkKind
+from aiops.signals.types import Entity, EntityKind, MarkKind
+from aiops.store.batch import Told as ToldRecord
 from aiops.store.journal import Journal
 from aiops.store.view import ArchiveView
 from tests.store.records import incident, mark, transition
@@ -111,6 +114,9 @@ def test_a_quiet_week_says_so() -> None:
 def folder(tmp_path: Path) -> Path:
     """An archive with one incident of an hour ago that somebody called false, one old one, and an Xid."""
     now = time.time()
+    entity = Entity.of(EntityKind.REPLICA, instance="a")
+    cause = Cause("traffic-surge", "More requests came", entity, 1.0, (), "Scale out")
+    found = Diagnosis("quiet", now - 3600.0, "signatures", (), (cause,), (), (), (), abstained=False, reason="it fits")
     journal = Journal(tmp_path / "archive.sqlite", retention_seconds=1e12, max_bytes=2**40)
     journal.start()
     fires = transition("a", AlertState.FIRING, at=now - 3600.0)
@@ -118,12 +124,14 @@ def folder(tmp_path: Path) -> Path:
     ends = transition("a", AlertState.RESOLVED, at=now - 1800.0)
     ends = replace(ends, before=AlertState.FIRING)
     recent = replace(incident("new"), started_at=now - 3600.0, ended_at=now - 1800.0, members=(fires.alert.key,))
+    quiet = replace(incident("quiet"), started_at=now - 7200.0, ended_at=now - 7000.0)
     old = replace(incident("old"), started_at=now - 20 * DAY, ended_at=now - 19 * DAY)
     said = Opinion("o1", now - 600.0, Judgement.FALSE, fires.alert.key, "f", now - 3600.0, now - 1800.0, 1.2,
                    statistical=True, detectors=("zscore",), incident="new", cause="traffic-surge")  # fmt: skip
     journal.save(
         transitions=[fires, ends],
-        incidents=[recent, old],
+        incidents=[recent, old, quiet],
+        told=[ToldRecord("quiet", "diagnosis 0", now - 3600.0, DIAGNOSES.dump(found))],
         marks=[replace(mark(now - 100.0), kind=MarkKind.XID), replace(mark(now - 50.0), kind=MarkKind.DEPLOY)],
         opinions=[said],
     )
@@ -135,7 +143,8 @@ def folder(tmp_path: Path) -> Path:
 def test_what_the_archive_holds_is_told(folder: Path) -> None:
     now = time.time()
     review = review_of(ArchiveView(folder / "archive.sqlite"), now - 7 * DAY, now, budget_per_week=1.0)
-    (told,) = review.incidents
+    told, quiet = review.incidents
+    assert (quiet.id, quiet.cause) == ("quiet", "More requests came")
     assert (told.id, told.cause, told.judgement, told.alerts) == ("new", "traffic-surge", "false", 1)
     (rule,) = review.rules
     assert (rule.fired, rule.true, rule.false) == (1, 0, 1)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from aiops.app.config_load import ConfigError
 from aiops.app.flags import load_config, sources
 from aiops.app.output import CommandFailedError, Exit, say, write
+from aiops.app.why import kept_diagnoses
 from aiops.incidents.alert import Incident, Transition
 from aiops.incidents.feedback import Judgement, Opinion
 from aiops.kit.files import write_atomically
@@ -50,12 +51,13 @@ def review_of(view: ArchiveView, since: float, until: float, *, budget_per_week:
     problems.append(view.problem)
     opinions = [one for one in view.load_opinions(_MOST) if since <= one.at <= until and not one.undone_at]
     problems.append(view.problem)
+    causes = {one.incident: "" if one.cause is None else one.cause.title for one in kept_diagnoses(view)}
     marks = [mark for mark in view.recent_marks(_MOST, since) if mark.at <= until][::-1]
     problems.append(view.problem)
     return Review(
         since=since,
         until=until,
-        incidents=[_told(one, opinions) for one in incidents],
+        incidents=[_told(one, opinions, causes.get(one.id, "")) for one in incidents],
         rules=_rules(moves, opinions, until),
         changes=[_happened(mark) for mark in marks if mark.kind not in _HARDWARE],
         hardware=[_happened(mark) for mark in marks if mark.kind in _HARDWARE],
@@ -65,7 +67,8 @@ def review_of(view: ArchiveView, since: float, until: float, *, budget_per_week:
     )
 
 
-def _told(incident: Incident, opinions: Iterable[Opinion]) -> Told:
+def _told(incident: Incident, opinions: Iterable[Opinion], diagnosed: str) -> Told:
+    """What people found counts more than what the diagnosis says."""
     said = [one for one in opinions if one.incident == incident.id]
     return Told(
         id=incident.id,
@@ -74,7 +77,7 @@ def _told(incident: Incident, opinions: Iterable[Opinion]) -> Told:
         severity=str(incident.severity),
         title=incident.title,
         alerts=len(incident.members),
-        cause=next((one.cause for one in said if one.cause), ""),
+        cause=next((one.cause for one in said if one.cause), diagnosed),
         judgement=", ".join(dict.fromkeys(str(one.judgement) for one in said)),
     )
 
