@@ -131,9 +131,7 @@ class Access:
     async def _who(self, request: web.Request) -> tuple[str, Role]:
         kind, _, value = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if self.asks and kind.lower() == "basic":
-            user, password = _user_and_password(value)
-            good = await self._passwords.check(user, password)
-            return (user, Role.ADMIN) if good else ("", Role.NOBODY)
+            return await self._of_user(*_user_and_password(value))
         if self.asks and kind.lower() == "bearer":
             return _of_token(value.strip(), self._settings.tokens)
         if self.asks:
@@ -144,12 +142,18 @@ class Access:
         may_read = self._settings.anonymous_read or request.path == METRICS
         return "anonymous", Role.READ if may_read else Role.NOBODY
 
+    async def _of_user(self, user: str, password: bytes) -> tuple[str, Role]:
+        """A user of the file, or a token as the password of its name: that is what a browser can send."""
+        name, role = _of_token(password.decode(errors="replace"), self._settings.tokens)
+        if role is not Role.NOBODY and name == user:
+            return name, role
+        good = await self._passwords.check(user, password)
+        return (user, Role.ADMIN) if good else ("", Role.NOBODY)
+
     def _refuse(self, name: str, has: Role, role: Role) -> None:
         if self.asks and has is Role.NOBODY:
-            scheme = 'Basic realm="aiops"' if self._passwords.users else 'Bearer realm="aiops"'
-            raise web.HTTPUnauthorized(
-                headers={hdrs.WWW_AUTHENTICATE: scheme}, reason="Credentials are missing or wrong"
-            )
+            asked = {hdrs.WWW_AUTHENTICATE: 'Basic realm="aiops"'}
+            raise web.HTTPUnauthorized(headers=asked, reason="Credentials are missing or wrong")
         if self.asks:
             raise web.HTTPForbidden(reason=f"{name} has the role {has.name.lower()}, this needs {role.name.lower()}")
         raise web.HTTPForbidden(reason="Listening beyond loopback without web.tokens or users: only /metrics is open")

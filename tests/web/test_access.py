@@ -114,8 +114,16 @@ async def test_with_credentials_every_path_but_health_asks_for_them() -> None:
         for path in paths - HEALTH - {"/signed/x"}:
             answer = await client.get(path.replace("{", "").replace("}", ""))
             assert answer.status == 401, path
-            assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+            assert answer.headers["WWW-Authenticate"] == 'Basic realm="aiops"'
         assert (await client.get("/signed/x")).status == 200
+
+
+async def test_a_browser_shows_a_token_as_the_password_of_its_name() -> None:
+    async with asked({"tokens": TOKENS}) as client:
+        assert (await client.get("/", headers=basic("grafana", "read-token-0123456789"))).status == 200
+        assert (await client.post("/api/v1/feedback", headers=basic("grafana", "read-token-0123456789"))).status == 403
+        assert (await client.get("/", headers=basic("ops", "read-token-0123456789"))).status == 401
+        assert (await client.get("/", headers=basic("grafana", "admin-token-0123456789"))).status == 401
 
 
 def test_what_nobody_thought_of_needs_the_highest_role() -> None:
