@@ -122,6 +122,7 @@ def _client_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
         parser = _command(commands, name, f"client:{name}", purpose)
         _url_flags(parser)
         _output_flags(parser)
+    _top_command(commands)
     describe = _command(commands, "describe", "", "Explain one thing.")
     kinds = describe.add_subparsers(title="what to explain", metavar="WHAT", required=True)
     alert = _command(kinds, "alert", "describe:alert", "Say why an alert fired, or why it does not fire.")
@@ -136,6 +137,15 @@ def _client_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     )
     _url_flags(health)
     health.add_argument("--ready", action="store_true", help="ask whether it can serve, not only whether it lives")
+
+
+def _top_command(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    top = _command(commands, "top", "top:top", "Show pools, replicas, GPUs and open incidents on one live screen.")
+    _url_flags(top)
+    top.add_argument("--once", action="store_true", help="print one screen and exit; needs no terminal")
+    top.add_argument("--interval", metavar="SECONDS", type=_positive, default=2.0, help="time between two looks")
+    top.add_argument("--ascii", action="store_true", help="only ASCII characters")
+    top.add_argument("--light", action="store_true", help="colours for a light background; NO_COLOR: none at all")
 
 
 def _question_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:

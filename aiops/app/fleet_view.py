@@ -7,6 +7,7 @@ ill.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import nan
 
 from aiops.app.view import Record, entity_record, stamp
 from aiops.detect.base import Severity
@@ -30,6 +31,7 @@ SHOWN: Mapping[EntityKind, tuple[str, ...]] = {
 class _Thing:
     numbers: dict[str, float] = field(default_factory=dict)
     heard: bool = False
+    score: float = nan
     alerts: int = 0
     worst: str = _OK
 
@@ -47,7 +49,12 @@ def worst(healths: Iterable[str]) -> str:
     return min(healths, key=_WORST_FIRST.index, default=_OK)
 
 
-def fleet_record(now: float, latest: Iterable[tuple[SeriesKey, float, bool]], alerts: Iterable[Alert]) -> Record:
+def fleet_record(
+    now: float,
+    latest: Iterable[tuple[SeriesKey, float, bool]],
+    alerts: Iterable[Alert],
+    scores: Iterable[tuple[SeriesKey, float]] = (),
+) -> Record:
     """Pools with replicas with GPUs, and the GPUs of nodes that no replica has for itself: whose they are is not known.
 
     Parameters
@@ -56,8 +63,13 @@ def fleet_record(now: float, latest: Iterable[tuple[SeriesKey, float, bool]], al
         Every series with its newest value, and whether that is fresh; a value that is not fresh is not shown.
     alerts
         Active ones count.
+    scores
+        Scores of series that are watched, where one is known; the highest of a thing is shown.
     """
     things = _gathered(latest)
+    for key, score in scores:
+        if (thing := things.get(key.entity)) is not None and not thing.score >= score:
+            thing.score = score
     for alert in alerts:
         if alert.active:
             for entity in _struck(alert.key.series.entity, things):
@@ -120,7 +132,13 @@ def _host(replica: Entity) -> str:
 
 
 def _thing_record(entity: Entity, thing: _Thing) -> Record:
-    return {**entity_record(entity), "health": thing.health, "alerts": thing.alerts, "numbers": thing.numbers}
+    return {
+        **entity_record(entity),
+        "health": thing.health,
+        "alerts": thing.alerts,
+        "score": thing.score,
+        "numbers": thing.numbers,
+    }
 
 
 def _group(node: str, members: Sequence[Record]) -> Record:

@@ -9,6 +9,8 @@ from itertools import chain
 from math import isnan
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from aiops import __version__
 from aiops.app import actuator, presets, telemetry, view
 from aiops.app.changes_view import changes_record
@@ -122,9 +124,16 @@ class DaemonSource:
             slowest = max((status.interval_seconds for status in daemon.collectors.statuses()), default=0.0)
             oldest = daemon.last_tick_at - 3 * max(daemon.pipeline.ring.step_seconds, slowest)
             latest = ((key, value, not isnan(value) and at >= oldest) for _, key, value, at in self._latest())
-            record = fleet_record(daemon.last_tick_at, latest, daemon.pipeline.alerts.values())
+            record = fleet_record(daemon.last_tick_at, latest, daemon.pipeline.alerts.values(), self._watched_scores())
             self._fleet = (daemon.beat.ticks, record)
         return self._fleet[1]
+
+    def _watched_scores(self) -> Iterator[tuple[SeriesKey, float]]:
+        said = self._daemon.pipeline.bank.scores()
+        if said is not None:
+            for column in np.flatnonzero(said.watched & np.isfinite(said.ensemble.score)):
+                if (key := said.keys[column]) is not None:
+                    yield key, float(said.ensemble.score[column])
 
     def history(self, wanted: SeriesFilter) -> Record:
         """The window of the series that fit, with their bands."""

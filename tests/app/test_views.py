@@ -71,6 +71,14 @@ def test_a_dead_target_is_told_of_its_replicas_or_stands_alone() -> None:
     assert [one["labels"]["instance"] for one in record["elsewhere"]] == ["b:1"]
 
 
+def test_the_score_of_a_thing_is_the_highest_of_its_series() -> None:
+    a, b = replica("a:1"), replica("b:1")
+    scores = [(SeriesKey(a, name), score) for name, score in (("running", 0.4), ("queue_len", 2.5), ("kv_use", 1.0))]
+    record = fleet_record(1.0, [(SeriesKey(one, "running"), 1.0, True) for one in (a, b)], [], scores)
+    found = [one["score"] for one in record["pools"][0]["replicas"]]
+    assert found == [2.5, pytest.approx(np.nan, nan_ok=True)]
+
+
 def test_gpus_of_a_shared_node_are_nobodys() -> None:
     latest = [(SeriesKey(replica(f"10.0.0.1:{port}"), "running"), 1.0, True) for port in (1, 2)]
     latest.append((SeriesKey(gpu("GPU-1", "10.0.0.1"), "gpu_temp"), 50.0, True))
