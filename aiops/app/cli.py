@@ -122,6 +122,7 @@ def _client_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
         parser = _command(commands, name, f"client:{name}", purpose)
         _url_flags(parser)
         _output_flags(parser)
+        _watch_flags(parser, 2.0)
     _top_command(commands)
     describe = _command(commands, "describe", "", "Explain one thing.")
     kinds = describe.add_subparsers(title="what to explain", metavar="WHAT", required=True)
@@ -219,9 +220,7 @@ def _advice_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
         _url_flags(parser)
         _output_flags(parser)
         if name == "recommend":
-            parser.add_argument("--watch", action="store_true", help="ask again and again")
-            parser.add_argument("--every", metavar="SECONDS", type=_positive, default=30.0,
-                                help="with --watch: time between two questions")  # fmt: skip
+            _watch_flags(parser, 30.0)
 
 
 def _metrics_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
@@ -403,6 +402,12 @@ def _output_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Output, choices=tuple(Output), default=Output.TABLE,
                         metavar="table|wide|json|yaml", help="form of the data; wide cuts nothing")  # fmt: skip
     parser.add_argument("--no-headers", dest="headers", action="store_false", help="print tables without column names")
+
+
+def _watch_flags(parser: argparse.ArgumentParser, seconds: float) -> None:
+    parser.add_argument("--watch", action="store_true", help="ask again and again")
+    parser.add_argument("--every", metavar="SECONDS", type=_positive, default=seconds,
+                        help=f"with --watch: time between two questions (default {seconds:g})")  # fmt: skip
 
 
 def _positive_number(text: str) -> float:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -42,10 +42,12 @@ class CommandFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its header and whether only ``-o wide`` shows it."""
+    """One column: its header, whether only ``-o wide`` shows it, and whether its sentences may take several lines (only
+    the last one that is shown can)."""
 
     header: str
     wide: bool = False
+    wraps: bool = False
 
 
 def say(message: str) -> None:
@@ -71,6 +73,21 @@ def document(data: object, output: Output) -> str:
     return "".join(f"{printable(line)}\n" for line in lines)
 
 
+def tell(lines: Iterable[str]) -> None:
+    """Print sentences, broken between words where the terminal ends; what goes on is indented two further."""
+    from aiops.render.tables import broken  # noqa: PLC0415 - documents need none
+
+    width = terminal_width()
+    for line in map(printable, lines):
+        parts = [line]
+        if width is not None:
+            indent = " " * (len(line) - len(line.lstrip()) + 2)
+            first = broken(line, width)[0]
+            rest = line[len(first) :].lstrip()
+            parts = [first, *(indent + part for part in broken(rest, max(width - len(indent), 1)) if rest)]
+        write("".join(f"{part}\n" for part in parts))
+
+
 def show(
     data: object, columns: Sequence[Column], rows: Sequence[Sequence[str]], *, output: Output, headers: bool = True
 ) -> None:
@@ -89,6 +106,7 @@ def show(
             width=None if wide else terminal_width(),
             header=headers,
             colours=colours(),
+            wraps=bool(kept) and columns[kept[-1]].wraps,
         )
     )
 

@@ -6,6 +6,8 @@ from unicodedata import combining, east_asian_width
 from aiops.kit.text import printable
 
 GAP = "  "
+NARROWEST_PROSE = 24  # a column of sentences
+MOST_LINES = 4  # of a cell that wraps
 NARROWEST = 6  # a cut column still shows this much, even when the table then overflows the terminal
 
 
@@ -16,15 +18,30 @@ def display_width(text: str) -> int:
 
 def cut(text: str, width: int) -> str:
     """Shorten to ``width`` cells, ending in ``…`` when something was cut."""
-    if display_width(text) <= width:
-        return text
-    kept, used = [], 1
-    for char in text:
+    return text if display_width(text) <= width else _beginning(text, width - 1) + "…"
+
+
+def _beginning(text: str, width: int) -> str:
+    used = 0
+    for index, char in enumerate(text):
         used += display_width(char)
         if used > width:
-            break
-        kept.append(char)
-    return "".join(kept) + "…"
+            return text[:index]
+    return text
+
+
+def broken(text: str, width: int, most: int | None = None) -> list[str]:
+    """Lines of at most ``width`` cells, broken between words, or within one that is longer; the last of ``most`` is
+    cut."""
+    lines: list[str] = []
+    while display_width(text) > width:
+        if len(lines) + 1 == most:
+            return [*lines, cut(text, width)]
+        whole = _beginning(text, width)
+        head = whole if text[len(whole) :].startswith(" ") else whole.rpartition(" ")[0].rstrip() or whole or text[0]
+        lines.append(head)
+        text = text[len(head) :].lstrip()
+    return [*lines, text] if text or not lines else lines
 
 
 def column_widths(natural: Sequence[int], total: int | None) -> list[int]:
@@ -55,8 +72,9 @@ def table(
     width: int | None = None,
     header: bool = True,
     colours: Mapping[str, str] | None = None,
+    wraps: bool = False,
 ) -> str:
-    """Columns of text, left aligned, one line per row.
+    """Columns of text, left aligned, one line per row, or more where the last column wraps.
 
     Parameters
     ----------
@@ -66,6 +84,9 @@ def table(
         Whether to print the column names.
     colours
         Terminal sequence for cells that are exactly one of these words; None = plain text.
+    wraps
+        Whether the last column goes on in further lines instead of being cut; it then takes what the others leave, at
+        least :data:`NARROWEST_PROSE`.
 
     Returns
     -------
@@ -75,9 +96,13 @@ def table(
     lines += [[printable(cell) for cell in row] for row in rows]
     if not lines:
         return ""
-    widths = column_widths(
-        [max(display_width(line[column]) for line in lines) for column in range(len(headers))], width
-    )
+    natural = [max(display_width(line[column]) for line in lines) for column in range(len(headers))]
+    if wraps and width is not None:
+        left = width - sum(natural[:-1]) - len(GAP) * (len(headers) - 1)
+        natural[-1] = min(natural[-1], max(left, NARROWEST_PROSE))
+    widths = column_widths(natural, width)
+    if wraps:
+        lines = [row for line in lines for row in _continued(line, widths[-1])]
     painted = colours or {}
 
     def laid_out(line: Sequence[str]) -> str:
@@ -89,3 +114,9 @@ def table(
         return GAP.join(padded).rstrip()
 
     return "".join(f"{laid_out(line)}\n" for line in lines)
+
+
+def _continued(line: Sequence[str], width: int) -> list[list[str]]:
+    """A row, and below it the rest of its last cell, as far as there is room for it."""
+    first, *rest = broken(line[-1], width, MOST_LINES)
+    return [[*line[:-1], first], *([""] * (len(line) - 1) + [part] for part in rest)]

@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Any
 
 from aiops.kit.text import clipped, printable
-from aiops.render.tables import cut, display_width, table
+from aiops.render.tables import broken, cut, display_width, table
 
 Record = Mapping[str, Any]
 Trends = Mapping[str, Sequence[float]]
@@ -191,7 +191,8 @@ def _told(incidents: Sequence[Record], now: object, width: int) -> Iterator[Line
         room = max(width - len(_INDENT) - len(about) - 2, 10)
         style = severity if severity in HEALTHS else ""
         yield Line(cut(f"{severity:<{len(_INDENT)}}{cut(title, room)}  {about}", width), style)
-        for part in _broken(printable(clipped(cause(incident), 4 * width)), width - len(_INDENT)):
+        said = printable(clipped(cause(incident), 4 * width))
+        for part in broken(said, max(width - len(_INDENT), 1), 2) if said else ():
             yield Line(cut(_INDENT + part, width))
     if len(incidents) > MOST_INCIDENTS:
         yield Line(f"and {len(incidents) - MOST_INCIDENTS} more: see 'aiops incidents'", "dim")
@@ -207,15 +208,6 @@ def _lasting(since: object, now: object) -> str:
         if seconds >= 2 * size:
             return f"{int(seconds // size)}{unit}, "
     return f"{int(seconds)}s, "
-
-
-def _broken(text: str, width: int) -> list[str]:
-    """A sentence on at most two lines, broken between words."""
-    if display_width(text) <= width:
-        return [text] if text else []
-    first = cut(text, width).removesuffix("…")
-    head = first.rpartition(" ")[0] or first
-    return [head, cut(text[len(head) :].lstrip(), width)]
 
 
 def cause(incident: Record) -> str:

@@ -67,14 +67,14 @@ def test_watching_asks_again(
         if len(naps) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(recommend.time, "sleep", nap)
+    monkeypatch.setattr("time.sleep", nap)
     assert main(["recommend", "--watch", "--every", "7"]) == 130
     assert naps == [7.0, 7.0, 7.0]
     assert capsys.readouterr().out.count("chat/org/m") == 3
 
 
 def test_waste_in_hours(listed: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["waste"]) == 0
+    assert main(["waste", "-o", "wide"]) == 0
     out = capsys.readouterr().out
     assert "144.0" in out
     assert "96.0" in out

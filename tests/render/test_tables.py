@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiops.render.tables import NARROWEST, column_widths, cut, display_width, table
+from aiops.render.tables import NARROWEST, broken, column_widths, cut, display_width, table
 
 
 def test_a_table() -> None:
@@ -51,3 +51,16 @@ def test_any_cell_is_one_harmless_line(width: int | None, rows: list[list[str]])
     assert text.count("\n") == len(text.splitlines()) == len(rows) + 1
     assert "\x1b" not in text
     assert all(width is None or display_width(line) <= width for line in text.splitlines())
+
+
+def test_sentences_of_the_last_column_go_on_below() -> None:
+    text = table(["A", "WHY"], [["chat", "one two three four five six"], ["x", "short"]], width=30, wraps=True)
+    assert text == "A     WHY\nchat  one two three four five\n      six\nx     short\n"
+    assert table(["A", "WHY"], [["x", "y " * 50]], wraps=True).count("\n") == 2  # who pipes a table wants lines
+
+
+@given(st.text(st.characters(codec=None)), st.integers(2, 40))
+def test_breaking_loses_only_spaces_and_fits(text: str, width: int) -> None:
+    lines = broken(text, width)
+    assert all(display_width(line) <= width for line in lines)
+    assert "".join("".join(lines).split()) == "".join(text.split())

@@ -6,8 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aiops.app.commands.client import answer_of
-from aiops.app.output import CommandFailedError, Exit, Output, show, write
-from aiops.kit.text import printable
+from aiops.app.output import CommandFailedError, Exit, Output, show, tell
 
 
 def ask(args: Namespace) -> int:
@@ -22,7 +21,7 @@ def ask(args: Namespace) -> int:
     lines = [_text(one, "text") for one in sentences]
     lines += ["", f"query: {_text(data, 'query')}"]
     lines += [f"{_text(one, 'id')}: {_text(one, 'what')}  ({_text(one, 'lookUp')})" for one in sources]
-    write("".join(f"{printable(line)}\n" for line in lines))
+    tell(lines)
     return Exit.OK
 
 

@@ -12,7 +12,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from aiops.app.output import Column, CommandFailedError, Exit, Output, say, show, write
+from aiops.app.commands.listing import Listing, listing
+from aiops.app.output import Column, CommandFailedError, Exit, Output, say, write
 
 DEFAULT_URL = "http://127.0.0.1:9797"
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
@@ -21,9 +22,14 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a daem
 
 
 def targets(args: Namespace) -> int:
-    """``aiops targets``."""
+    """``aiops targets [--watch]``."""
+    return listing(args, _targets)
+
+
+def _targets(args: Namespace) -> Listing:
     data = records(args, "targets", "activeTargets")
-    columns = [Column("SOURCE"), Column("KIND"), Column("HEALTH"), Column("LAST"), Column("TOOK"), Column("ERROR")]
+    columns = [Column("SOURCE"), Column("KIND"), Column("HEALTH"), Column("LAST"), Column("TOOK")]
+    columns += [Column("ERROR", wraps=True)]
     columns += [Column("ENTITY", wide=True), Column("FACTS", wide=True)]
     rows = [
         [
@@ -38,12 +44,15 @@ def targets(args: Namespace) -> int:
         ]
         for target in data
     ]
-    show(data, columns, rows, output=args.output, headers=args.headers)
-    return Exit.OK
+    return Listing(data, columns, rows)
 
 
 def alerts(args: Namespace) -> int:
-    """``aiops alerts``."""
+    """``aiops alerts [--watch]``."""
+    return listing(args, _alerts)
+
+
+def _alerts(args: Namespace) -> Listing:
     data = records(args, "alerts", "alerts")
     columns = [
         Column("STATE"),
@@ -69,15 +78,18 @@ def alerts(args: Namespace) -> int:
         value, after = _text(alert, "value"), _text(alert, "after")
         row = [_told(alert), name, severity, since, _pairs(labels), summary, value]
         rows.append([*row, _text(alert, "fingerprint"), muted, after])
-    show(data, columns, rows, output=args.output, headers=args.headers)
-    return Exit.OK
+    return Listing(data, columns, rows)
 
 
 def incidents(args: Namespace) -> int:
-    """``aiops incidents``."""
+    """``aiops incidents [--watch]``."""
+    return listing(args, _incidents)
+
+
+def _incidents(args: Namespace) -> Listing:
     data = records(args, "incidents", "incidents")
-    columns = [Column("ID"), Column("STATE"), Column("SEVERITY"), Column("SINCE"), Column("ALERTS"), Column("SUMMARY")]
-    columns += [Column("ENDED", wide=True), Column("CONFIDENCE", wide=True)]
+    columns = [Column("ID"), Column("STATE"), Column("SEVERITY"), Column("SINCE"), Column("ALERTS")]
+    columns += [Column("SUMMARY", wraps=True), Column("ENDED", wide=True), Column("CONFIDENCE", wide=True)]
     rows = [
         [
             _text(incident, "id"),
@@ -91,12 +103,15 @@ def incidents(args: Namespace) -> int:
         ]
         for incident in data
     ]
-    show(data, columns, rows, output=args.output, headers=args.headers)
-    return Exit.OK
+    return Listing(data, columns, rows)
 
 
 def slo(args: Namespace) -> int:
-    """``aiops slo``."""
+    """``aiops slo [--watch]``."""
+    return listing(args, _slo)
+
+
+def _slo(args: Namespace) -> Listing:
     data = records(args, "slo", "budgets")
     columns = [Column("SLO"), Column("POOL"), Column("OBJECTIVE"), Column("LEFT"), Column("BURN 1h"), Column("BURN 6h")]
     columns += [Column("BURN 3d"), Column("EVENTS", wide=True), Column("BAD", wide=True)]
@@ -114,8 +129,7 @@ def slo(args: Namespace) -> int:
                 *(_number(budget.get(name), "{:.0f}") for name in ("events", "bad")),
             ]
         )
-    show(data, columns, rows, output=args.output, headers=args.headers)
-    return Exit.OK
+    return Listing(data, columns, rows)
 
 
 def healthcheck(args: Namespace) -> int:

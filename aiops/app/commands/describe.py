@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urlencode
 
 from aiops.app.commands.client import Record, records
-from aiops.app.output import Exit, Output, show, write
-from aiops.kit.text import printable
+from aiops.app.output import Exit, Output, show, tell
 
 
 def alert(args: Namespace) -> int:
@@ -16,7 +15,8 @@ def alert(args: Namespace) -> int:
     if args.output in (Output.JSON, Output.YAML):
         show(found, (), (), output=args.output, headers=args.headers)
     else:
-        write("\n".join("".join(f"{printable(line)}\n" for line in _lines(one)) for one in found))
+        for index, one in enumerate(found):
+            tell([*([""] if index else []), *_lines(one)])
     return Exit.OK
 
 

@@ -5,10 +5,9 @@ from typing import Any
 from urllib.parse import quote
 
 from aiops.app.commands.client import answer_of
-from aiops.app.output import Column, CommandFailedError, Exit, Output, show, write
+from aiops.app.output import Column, CommandFailedError, Exit, Output, show, tell
 from aiops.app.rca_export import FILES
 from aiops.app.rca_export import write as write_case
-from aiops.kit.text import printable
 
 
 def show_incident(args: Namespace) -> int:
@@ -17,10 +16,10 @@ def show_incident(args: Namespace) -> int:
     if not isinstance(incident, dict):
         raise CommandFailedError("the daemon's answer holds no incident")
     if args.output in (Output.TABLE, Output.WIDE):
-        write("".join(f"{printable(line)}\n" for line in _lines(incident)))
+        tell(_lines(incident))
     evidence = (incident.get("diagnosis") or {}).get("evidence") or []
     rows = [[str(one.get("id", "")), str(one.get("text", "")), str(one.get("query", ""))] for one in evidence]
-    columns = [Column("EVIDENCE"), Column("FACT"), Column("QUERY", wide=True)]
+    columns = [Column("EVIDENCE"), Column("FACT", wraps=True), Column("QUERY", wide=True)]
     show(incident, columns, rows, output=args.output, headers=args.headers)
     return Exit.OK
 

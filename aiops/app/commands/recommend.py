@@ -1,40 +1,38 @@
 """``aiops recommend`` and ``aiops waste``: replica advice of a running daemon, for people and for scripts."""
 
-import time
 from argparse import Namespace
 from typing import Any
 
 from aiops.app.commands.client import Record, ago, base_url, records
-from aiops.app.output import Column, Exit, Output, show, write
-
-_CLEAR = "\x1b[H\x1b[2J"
+from aiops.app.commands.listing import Listing, listing
+from aiops.app.output import Column, Exit, show
 
 
 def recommend(args: Namespace) -> int:
     """``aiops recommend [--watch]``; exits with 1 when no pool has a number."""
-    while True:
-        listed = _wanted(args)
-        if args.watch and args.output in (Output.TABLE, Output.WIDE):
-            write(_CLEAR)
-        columns = [Column("POOL"), Column("NOW"), Column("ADVICE"), Column("P(SLO)"), Column("LIMIT"), Column("FLOOR")]
-        columns += [Column("ERROR"), Column("AGE"), Column("WHY")]
-        columns += [
-            Column("HELD", wide=True),
-            Column("EVIDENCE", wide=True),
-            Column("CURVE", wide=True),
-            Column("MODEL", wide=True),
-        ]
-        show(listed, columns, [_row(one) for one in listed], output=args.output, headers=args.headers)
-        if not args.watch:
-            return Exit.OK if any(one.get("desired_replicas") is not None for one in listed) else Exit.FAILED
-        time.sleep(args.every)
+    return listing(args, _advice)
+
+
+def _advice(args: Namespace) -> Listing:
+    listed = _wanted(args)
+    columns = [Column("POOL"), Column("NOW"), Column("ADVICE"), Column("P(SLO)"), Column("LIMIT")]
+    columns += [Column("FLOOR", wide=True), Column("ERROR", wide=True), Column("AGE"), Column("WHY", wraps=True)]
+    columns += [
+        Column("HELD", wide=True),
+        Column("EVIDENCE", wide=True),
+        Column("CURVE", wide=True),
+        Column("MODEL", wide=True),
+    ]
+    code = Exit.OK if any(one.get("desired_replicas") is not None for one in listed) else Exit.FAILED
+    return Listing(listed, columns, [_row(one) for one in listed], code)
 
 
 def waste(args: Namespace) -> int:
     """``aiops waste``."""
     listed = [{"pool": one.get("pool"), **one["waste"]} for one in _wanted(args) if isinstance(one.get("waste"), dict)]
     columns = [Column("POOL"), Column("SEEN h"), Column("REPLICA-h"), Column("IDLE h"), Column("OVER h")]
-    columns += [Column("IDLE GPU-h"), Column("OVER GPU-h"), Column("COST"), Column("EVIDENCE")]
+    columns += [Column("IDLE GPU-h", wide=True), Column("OVER GPU-h", wide=True), Column("COST")]
+    columns += [Column("EVIDENCE", wraps=True)]
     rows = [
         [
             str(one["pool"]),
