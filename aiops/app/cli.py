@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     _maintenance_commands(commands)
     _metrics_commands(commands)
     _plan_commands(commands)
+    _estimate_commands(commands)
     _score_commands(commands)
     _backtest_commands(commands)
     _rca_commands(commands)
@@ -253,6 +254,21 @@ def _plan_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     _output_flags(plan)
 
 
+def _estimate_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    estimate = _command(
+        commands, "estimate", "estimate:estimate", "Say what memory, CPU and disk a fleet will need; asks nothing."
+    )
+    add = estimate.add_argument
+    add("--replicas", type=_whole, required=True, metavar="N", help="replicas, each with a metrics page")
+    add("--gpus", type=_whole, default=0, metavar="N", help="GPUs whose driver is read (default 0)")
+    add("--series-per-replica", type=_whole, default=74, metavar="N", help="default 74: vLLM with one engine")
+    add("--series-per-gpu", type=_whole, default=35, metavar="N", help="default 35: all that the driver tells")
+    add("--samples-per-page", type=_whole, default=455, metavar="N", help="default 455: vLLM with one engine")
+    add("--interval", type=_duration, default=5.0, metavar="DURATION", help="between turns and scrapes (default 5s)")
+    add("--window", type=_duration, default=3600.0, metavar="DURATION", help="store.window (default 1h)")
+    _output_flags(estimate)
+
+
 def _score_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     score = _command(
         commands, "score", "score:score", "Score recordings row by row, as the rows came; 1.0 is the alert threshold."
@@ -445,6 +461,13 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of servers; expected at least 1")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is less than nothing; expected 0 or more")
     return value
 
 
