@@ -105,8 +105,9 @@ class Servers:
 
 
 def most_at_once(requests: Requests) -> int:
-    """Largest number in service if there were servers for all."""
-    ended = np.sort(requests.arrival_seconds + requests.service_seconds)
+    """Largest number in service if there were servers for all; one that takes no time needs a server for a moment."""
+    moment = np.nextafter(requests.arrival_seconds, np.inf)
+    ended = np.sort(np.maximum(requests.arrival_seconds + requests.service_seconds, moment))
     begun = np.arange(1, len(requests.arrival_seconds) + 1)
     return int((begun - np.searchsorted(ended, requests.arrival_seconds, side="right")).max(initial=0))
 

@@ -108,6 +108,7 @@ async def test_no_secret_is_seen_anywhere(tmp_path: Path, capsys: pytest.Capture
         daemon.stop()
         await task
         logging.getLogger().handlers.clear()
+        logging.captureWarnings(capture=False)
     seen["log"] = told.getvalue()
     assert "cannot be asked" in seen["log"], "what failed was told"
     assert main(["check", "config", str(file), "--print"]) == 0

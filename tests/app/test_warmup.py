@@ -1,6 +1,7 @@
 """A past from Prometheus: pages come back as they were, and what they teach lands where it belongs."""
 
 import logging
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -250,7 +251,9 @@ def fed(pipeline: Pipeline, ticks: int, running: float) -> Pipeline:
 def state_of(pipeline: Pipeline, signal: str) -> dict[str, float]:
     column = pipeline.ring.column_of(SeriesKey(replica(), signal))
     assert column is not None
-    return {name: float(array[..., column]) for name, array in pipeline.bank.state().items() if array.ndim == 1}
+    kept = pipeline.bank.state().items()
+    known = {name: float(array[..., column]) for name, array in kept if array.ndim == 1}
+    return {name: value for name, value in known.items() if not math.isnan(value)}  # unknown equals nothing
 
 
 def test_what_runs_already_keeps_what_history_does_not_know() -> None:

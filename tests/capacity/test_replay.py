@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aiops.capacity.placement import Placement, learn_placement, place
@@ -25,6 +25,7 @@ def slow_fifo(requests: Requests, servers: int) -> list[float]:
 
 
 @given(rows_, st.integers(1, 12))
+@example([(0.0, 1.0), (0.0, 0.0)], 1)
 def test_the_queue_equals_the_slow_one(rows: list[tuple[float, float]], servers: int) -> None:
     gaps, sizes = np.array(rows).T
     requests = Requests(np.cumsum(gaps), sizes)

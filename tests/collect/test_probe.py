@@ -1,6 +1,7 @@
 import asyncio
 import json
 import math
+import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
-from aiohttp import web
+from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 from pydantic import ValidationError
 
@@ -283,7 +284,11 @@ async def test_a_real_server_is_probed_until_it_dies(tmp_path: Path, free_port: 
         assert b"listening" in await asyncio.wait_for(process.stdout.readline(), 20)
         values = await ask(collector)
         assert values["probe_up"] == 1.0, collector.status().error
-        assert values["probe_tokens"] == 24.0, "as the server counts them"
+        async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as page:
+            counted = re.search(r"^llamacpp:tokens_predicted_total (\d+)", await page.text(), re.MULTILINE)
+        assert counted
+        assert 0 < values["probe_tokens"] <= 24.0
+        assert values["probe_tokens"] == float(counted[1]), "as the server counts them"
         assert 0 < values["probe_ttft"] < values["probe_e2e"]
         assert 0 < values["probe_itl"] < values["probe_e2e"] / 10
         for _ in range(10):  # this server closes kept-alive connections now and then

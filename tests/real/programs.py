@@ -47,10 +47,10 @@ class Program:
 
 
 async def get_json(url: str) -> Any:
-    """Body of a JSON page; None while nobody answers."""
+    """Body of a JSON page; None while nobody answers, or with another status than 200."""
     async with ClientSession(timeout=ClientTimeout(total=5)) as session:
         try:
             async with session.get(url) as answer:
-                return await answer.json()
+                return await answer.json() if answer.status == 200 else None
         except (ClientError, OSError, TimeoutError, json.JSONDecodeError):
             return None
