@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test soak check format bench llm-eval lock render clean
 
-demo: $(VENV)/.core  ## first result in one command: a simulated fleet, a fault, an incident
+demo: $(VENV)/.core  ## first result in one command: a simulated fleet, three faults, their causes
 	$(BIN)/aiops demo
 
 test: $(VENV)/.dev  ## all tests; add ARGS='-k name' to choose

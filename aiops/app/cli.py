@@ -81,13 +81,13 @@ def _daemon_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     run = _command(commands, "run", "daemon:run", "Run the daemon.")
     _config_flags(run)
     demo = _command(
-        commands, "demo", "daemon:demo", "Show a simulated fleet with a fault, and what the daemon makes of it."
+        commands, "demo", "daemon:demo", "Show a simulated fleet with three faults, and what the daemon makes of them."
     )
     demo.add_argument("--web.listen-address", dest="listen_address", default="", metavar="ADDRESS",
                       help="where the demo's web page listens (default 127.0.0.1:9797, or a free port)")  # fmt: skip
     demo.add_argument("--seed", type=int, default=1, metavar="N", help="the same number gives the same demo")
     demo.add_argument("--for", dest="serve_seconds", type=float, default=600.0, metavar="SECONDS",
-                      help="go on serving after the incident (default 600); 0 ends with it")  # fmt: skip
+                      help="go on serving after the last incident (default 600); 0 ends with it")  # fmt: skip
 
 
 def _check_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:

@@ -73,15 +73,15 @@ def document(data: object, output: Output) -> str:
     return "".join(f"{printable(line)}\n" for line in lines)
 
 
-def tell(lines: Iterable[str]) -> None:
-    """Print sentences, broken between words where the terminal ends; what goes on is indented two further."""
+def tell(lines: Iterable[str], *, hang: int = 2) -> None:
+    """Print sentences, broken between words where the terminal ends; what goes on is indented ``hang`` further."""
     from aiops.render.tables import broken  # noqa: PLC0415 - documents need none
 
     width = terminal_width()
     for line in map(printable, lines):
         parts = [line]
         if width is not None:
-            indent = " " * (len(line) - len(line.lstrip()) + 2)
+            indent = " " * (len(line) - len(line.lstrip()) + hang)
             first = broken(line, width)[0]
             rest = line[len(first) :].lstrip()
             parts = [first, *(indent + part for part in broken(rest, max(width - len(indent), 1)) if rest)]
