@@ -151,7 +151,7 @@ class Ledger:
         own = {key for key in watched if key.rule in self.rules}
         breaches = dict(self._breaches())
         unknown = {key for key in own if key not in breaches and not self._fine(key)}
-        return Verdicts({**verdicts.breaches, **breaches}, (verdicts.unknown - own) | unknown)
+        return Verdicts({**verdicts.breaches, **breaches}, (verdicts.unknown - own) | unknown, verdicts.held - own)
 
     def budgets(self) -> Iterator[Budget]:
         """Every budget as it stands, in order of the objectives."""

@@ -205,9 +205,11 @@ def test_the_number_of_budgets_is_bounded_and_a_dead_pool_is_forgotten() -> None
 def test_judgements_of_the_bank_stay_and_ours_are_ours() -> None:
     story = Story()
     theirs = AlertKey("TargetDown", series_of(TTFT, POOL))
-    bank = Verdicts({}, frozenset({SLOW, theirs}))  # the bank knows nothing of our rules
+    held = AlertKey("LLMQueueLengthAnomalous", theirs.series)
+    bank = Verdicts({}, frozenset({SLOW, theirs}), frozenset({SLOW, held}))  # the bank knows nothing of our rules
     said = story.ledger.step(story.now, [], elapsed_seconds=0.0, verdicts=bank, watched=[SLOW])
     assert said.unknown == {SLOW, theirs}
+    assert said.held == {held}
     story.step(100, 0)
     said = story.ledger.step(story.now, [], elapsed_seconds=0.0, verdicts=bank, watched=[SLOW])
     assert said.unknown == {theirs}, "its windows are known by now, and fine"
