@@ -25,6 +25,7 @@ from aiops.app.fits import Fits
 from aiops.app.flags import RunOptions
 from aiops.app.inbound import Inbound
 from aiops.app.opinions import Opinions
+from aiops.app.shedding import Overload
 from aiops.app.source import DaemonSource
 from aiops.app.spending import Spending
 from aiops.app.state import State
@@ -129,6 +130,7 @@ class Daemon:
         self.beat = Beat()
         self.started_at = clock.now()
         self.spending = Spending(self.started_at)
+        self.overload = Overload()
         self.last_tick_at = 0.0
         self.tick_seconds = 0.0
         self.tick_seconds_total = 0.0
@@ -270,7 +272,14 @@ class Daemon:
         elapsed, self._last_tick = began - self._last_tick, began
         now = self.clock.now()
         readings, statuses = self.collectors.drain(), self.collectors.statuses()
-        outcome = self.pipeline.tick(now, readings, statuses, elapsed_seconds=elapsed, marks=self.upkeep.take())
+        outcome = self.pipeline.tick(
+            now,
+            readings,
+            statuses,
+            elapsed_seconds=elapsed,
+            marks=self.upkeep.take(),
+            left_out=self.overload.left_out,
+        )
         self.state.record(outcome)
         self.spending.take(outcome.transitions)
         diagnoses, told = self.why.step(now, outcome)
@@ -296,6 +305,7 @@ class Daemon:
         self.last_tick_at = now
         self.tick_seconds = self.clock.monotonic() - began
         self.tick_seconds_total += self.tick_seconds
+        self.overload.note(self.tick_seconds, self.config.interval)
         self.server.events.publish({"at": rfc3339(now), "changed": bool(outcome.transitions)})
 
     def _notices(self, incidents: Iterable[Incident]) -> list[IncidentNotice]:

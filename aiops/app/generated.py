@@ -51,7 +51,7 @@ Labels, by family:
 * `aiops_explain_sentences`: `result`, `kept` or `dropped` (not shown to be true).
 * `aiops_task_crashes`: `task`.
 * `aiops_feedback_alerts`: `detector` (`rule` for deterministic rules), `judgement` (`true`, `false`).
-* `aiops_detector_precision*`: `detector`.
+* `aiops_detector*`: `detector`.
 * `aiops_build_info`: `version`.
 * `aiops_anomaly_*`: labels of the entity, `kind`, `signal`, `stat`; `aiops_anomaly_vote` also `detector`. Only series
   that may raise an alert.

@@ -3,10 +3,10 @@
 No I/O and no clock: the same readings in the same order give the same decisions, byte for byte.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from aiops.detect.bank import Bank
+from aiops.detect.bank import LEAVE, Bank
 from aiops.detect.base import AlertKey, Guidance
 from aiops.incidents.alert import Alert, Incident, Transition
 from aiops.incidents.external import Externals
@@ -61,6 +61,7 @@ class Pipeline:
         *,
         elapsed_seconds: float,
         marks: Sequence[Mark] = (),
+        left_out: Set[str] = frozenset(),
     ) -> Outcome:
         """Take in what arrived since the last tick and decide.
 
@@ -76,6 +77,8 @@ class Pipeline:
             Monotonic time since the last tick, so that a gap becomes unknown rows and a clock jump does not.
         marks
             What people and programs told us since then, beside what the readings show.
+        left_out
+            Detectors to do without in this turn.
         """
         pools = self.pools.reading(self._fresh(now, readings, sources), now, {s.source: s.up for s in sources})
         self.ring.append(now, [*readings, pools], elapsed_seconds=elapsed_seconds)
@@ -83,7 +86,12 @@ class Pipeline:
         watched = self.machine.watched()
         window = self.ring.window()
         self.calendar.turn(now, window.keys, marks)
-        guidance = Guidance(frozen=self.calendar.frozen, wider=self.effects.thresholds(now))
+        guidance = Guidance(
+            frozen=self.calendar.frozen,
+            wider=self.effects.thresholds(now),
+            left_out=left_out,
+            awaited=self._awaited(left_out),
+        )
         verdicts = self.bank.step(window, now, sources, marks, watched, guidance=guidance)
         verdicts = self.slo.step(now, readings, elapsed_seconds=elapsed_seconds, verdicts=verdicts, watched=watched)
         if (scores := self.bank.scores()) is not None:
@@ -93,6 +101,16 @@ class Pipeline:
         self.machine.assign(incidents)
         self.externals.assign(incidents)
         return Outcome(transitions, incidents, marks)
+
+    def _awaited(self, left_out: Set[str]) -> frozenset[AlertKey]:
+        """Alerts that a detector that is left out has raised or held: no other can say that they are over."""
+        if not left_out:
+            return frozenset()
+        return frozenset(
+            key
+            for key, alert in self.machine.alerts.items()
+            if any(alert.verdict.votes.get(name, 0.0) >= LEAVE for name in left_out)
+        )
 
     def _fresh(self, now: float, readings: Sequence[Reading], sources: Sequence[SourceStatus]) -> Sequence[Reading]:
         """Newest reading of each source that is not overdue.

@@ -242,6 +242,7 @@ class DaemonSource:
             "tickSeconds": daemon.tick_seconds,
             "ticks": daemon.beat.ticks,
             "ticksSkipped": daemon.beat.skipped,
+            "detectorsLeftOut": daemon.overload.names(),
             "series": ring.series,
             "seriesLimit": daemon.config.store.max_series,
             "ringBytes": ring.memory_bytes,
@@ -279,6 +280,7 @@ class DaemonSource:
             telemetry.alert_families(
                 daemon.pipeline.machine.alerts.values(), daemon.pipeline.grouping.incidents.values()
             ),
+            daemon.overload.families(),
             daemon.spending.families(daemon.clock.now(), daemon.config.detect.budget, daemon.pipeline.bank.sharers),
             telemetry.slo_families(daemon.pipeline.slo.budgets()),
             telemetry.receiver_families(self._receivers()),

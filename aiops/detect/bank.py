@@ -36,7 +36,6 @@ from aiops.detect.base import (
     Window,
 )
 from aiops.detect.columns import ColumnState
-from aiops.detect.condition import Operand
 from aiops.detect.drift import Drift
 from aiops.detect.fitting import Fitted
 from aiops.detect.iforest import IForest
@@ -51,8 +50,8 @@ from aiops.detect.rules import Conditions, Rule, RuleBook
 from aiops.detect.settings import DetectSettings
 from aiops.detect.settling import Settling, columns_of
 from aiops.detect.tails import Tails
+from aiops.detect.texts import reason, text_of_rule, text_of_watch
 from aiops.detect.zscore import ZScore
-from aiops.signals.catalog import SIGNALS
 from aiops.signals.types import Entity, Mark, SeriesKey, SourceStatus
 
 Builder = Callable[[DetectSettings, Compiler], Detector]
@@ -142,8 +141,8 @@ class Bank:
         self._conditions = Conditions(rules, rulebook.lead_time)
         self._liveness = Liveness(rules)
         self._default_timing = policy.timing.timing()
-        statistical = (_text_of_watch(watch, self._default_timing) for watch in self._watch if watch.rule not in off)
-        self._rules = {text.name: text for text in (*map(_text_of_rule, rules), *statistical)}
+        statistical = (text_of_watch(watch, self._default_timing) for watch in self._watch if watch.rule not in off)
+        self._rules = {text.name: text for text in (*map(text_of_rule, rules), *statistical)}
         self._detectors: tuple[Detector, ...] = ()
         if settings.enabled:
             self._detectors = tuple(build(settings, self._policy) for build in {**plugins, **DETECTORS}.values())
@@ -154,6 +153,7 @@ class Bank:
         self._recurrence = Recurrence(self._default_timing.breach_points)
         self._leniency = Leniency([watch.rule for watch in self._watch])
         self._scores: BankScores | None = None
+        self._keys: tuple[SeriesKey | None, ...] | None = None
 
     def step(
         self,
@@ -183,7 +183,7 @@ class Bank:
         self._state.follow(window)
         columns = self._policy.columns(window)
         settling = self._settling.step(window, columns.of_entity, marks, guidance.changed)
-        said = {detector.name: detector.score(window) for detector in self._detectors}
+        said = self._said(window, guidance.left_out)
         raw = [said[one.name] for one in self._judges]
         judged = self._tails.judge(window, columns, raw)
         said.update((one.name, scores) for one, scores in zip(self._judges, judged, strict=True))
@@ -204,10 +204,26 @@ class Bank:
         if raw:
             self._tails.learn(window, raw, ~frozen, ensemble.score >= 1)
         self._recurrence.learn(undivided.score, ~frozen)
-        self._learn(window, ensemble, quick.score, frozen)
-        unknown = frozenset(key for key in watched if key not in breaches and not self._known(key, columns))
-        held = frozenset(key for key in watched if key not in breaches and self._between(key, columns))
-        return Verdicts(breaches, unknown, held - unknown)
+        self._learn(window, ensemble, quick.score, frozen, guidance.left_out)
+        open_ = [key for key in watched if key not in breaches]
+        awaited = frozenset(key for key in open_ if key in guidance.awaited and self._seen(key, window, columns))
+        unknown = frozenset(key for key in open_ if not self._known(key, columns)) | awaited
+        held = frozenset(key for key in open_ if self._between(key, columns))
+        return Verdicts(breaches, unknown, (held - unknown) | awaited)
+
+    def _said(self, window: Window, left_out: Collection[str]) -> dict[str, Scores]:
+        """Scores by detector; one that is left out is asked only when the series change, so that its arrays follow."""
+        moved, self._keys = window.keys is not self._keys, window.keys
+        silent = combine((), len(window.keys)) if left_out else None
+        said = {}
+        for detector in self._detectors:
+            if silent is None or detector.name not in left_out:
+                said[detector.name] = detector.score(window)
+            else:
+                said[detector.name] = silent
+                if moved:
+                    detector.score(window)
+        return said
 
     def scores(self) -> BankScores | None:
         """The last tick's scores; None before the first."""
@@ -310,7 +326,7 @@ class Bank:
                     score=score,
                     value=value,
                     summary=watch.summary,
-                    reason=_reason(key, value, (expected, lower, upper), score) + self._explained(int(column), scores),
+                    reason=reason(key, value, (expected, lower, upper), score) + self._explained(int(column), scores),
                     expected=expected,
                     lower=lower,
                     upper=upper,
@@ -338,12 +354,20 @@ class Bank:
             frozen[columns_of(entity, columns.of_entity)] = True
         return frozen
 
-    def _learn(self, window: Window, ensemble: Scores, quick: NDArray[np.float32], frozen: NDArray[np.bool_]) -> None:
+    def _learn(
+        self,
+        window: Window,
+        ensemble: Scores,
+        quick: NDArray[np.float32],
+        frozen: NDArray[np.bool_],
+        left_out: Collection[str],
+    ) -> None:
         """``quick`` are the scores without those of what takes days: a leak is followed, and told."""
         outside = (ensemble.score >= 1) & (quick >= 1) & ~frozen
         quiet = ~(frozen | outside)
         for detector in self._detectors:
-            detector.learn(window, quiet)
+            if detector.name not in left_out:
+                detector.learn(window, quiet)
         # Of the window only what was seen since the change.
         since = replace(window, values=window.values[-self._settings.minimum_samples :])
         self._relearn(since, self._settling.learn(window))
@@ -380,6 +404,11 @@ class Bank:
         if self._of_watch(key, columns) and column is not None and self._scores is not None:
             return bool(np.isfinite(self._scores.ensemble.score[column]))
         return self._conditions.known(key) or self._liveness.known(key)
+
+    def _seen(self, key: AlertKey, window: Window, columns: PolicyColumns) -> bool:
+        """Whether there is a value now, of a series that statistics judge."""
+        column = columns.of_series.get(key.series)
+        return column is not None and self._of_watch(key, columns) and bool(np.isfinite(window.values[-1, column]))
 
     def _of_watch(self, key: AlertKey, columns: PolicyColumns) -> bool:
         """Whether statistics judge this series under this rule."""
@@ -429,46 +458,6 @@ def _half(scores: Scores) -> NDArray[np.float32]:
     """Half width of the bands, on a side that has one; NaN where there is none."""
     up, down = scores.upper - scores.expected, scores.expected - scores.lower
     return np.where(np.isfinite(up), up, down)
-
-
-def _reason(key: SeriesKey, value: float, band: tuple[float, float, float], score: float) -> str:
-    expected, lower, upper = band
-    signal = SIGNALS.get(key.signal)
-    unit = "" if signal is None or key.stat == "rate" or signal.unit in ("ratio", "state") else f" {signal.unit}"
-    name = f"{key.signal}:{key.stat}" if key.stat else key.signal
-    bounds = (
-        f"{'no bound' if np.isinf(lower) else f'{lower:.4g}'} to {'no bound' if np.isinf(upper) else f'{upper:.4g}'}"
-    )
-    return (
-        f"{name} = {value:.4g}{unit}, expected {expected:.4g} (band {bounds}); {score:.1f} times the allowed distance"
-    )
-
-
-def _text_of_rule(rule: Rule) -> RuleText:
-    return RuleText(
-        rule.name,
-        rule.severity,
-        rule.timing(),
-        rule.summary,
-        rule.description,
-        rule.runbook,
-        condition="" if rule.when is None else rule.when.text,
-        look_alikes=rule.look_alikes,
-        signals=() if rule.when is None else tuple(map(str, rule.when.operands)),
-    )
-
-
-def _text_of_watch(watch: Watch, otherwise: Timing) -> RuleText:
-    timing = otherwise if watch.timing is None else watch.timing.timing()
-    return RuleText(
-        watch.rule,
-        watch.severity,
-        timing,
-        watch.summary,
-        watch.description,
-        watch.runbook,
-        signals=tuple(str(Operand(watch.signal, stat)) for stat in watch.stats),
-    )
 
 
 _Item = TypeVar("_Item", Watch, Rule)

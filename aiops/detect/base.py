@@ -252,11 +252,17 @@ class Guidance:
     wider
         By how much the thresholds of statistical rules are wider (:class:`aiops.detect.leniency.Leniency`); the same
         object while nothing changes.
+    left_out
+        Detectors that this tick does without (:mod:`aiops.detect.shedding`): they say nothing and learn nothing.
+    awaited
+        Alerts of which only those could say that they are over.
     """
 
     frozen: Set[Entity] = frozenset()
     changed: Set[Entity] = frozenset()
     wider: Mapping[Scope, float] = field(default_factory=dict)
+    left_out: Set[str] = frozenset()
+    awaited: Set[AlertKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +276,8 @@ class Verdicts:
     unknown
         Watched alerts of which nothing can be said this tick (no data): neither worse nor better.
     held
-        Watched alerts whose series is no longer out of bounds and not yet well within them: those that are active
-        stay so.
+        Watched alerts whose series is no longer out of bounds and not yet well within them, or awaits a detector that
+        is left out: those that are active stay so, also where they are in ``unknown``.
     """
 
     breaches: Mapping[AlertKey, Verdict]

@@ -78,6 +78,19 @@ def _pipeline() -> Row:
                 "eps",
             ),
             Panel(
+                "Detectors left out",
+                "1 while turns take so long that they do without the detector.",
+                (Target(own("aiops_detectors_shed"), f"{_SELF} {{{{detector}}}}"),),
+                "bool_on_off",
+                top=1,
+            ),
+            Panel(
+                "Turns without a detector",
+                "Turns a second that did without the detector.",
+                (Target(rate("aiops_detector_turns_shed_total"), f"{_SELF} {{{{detector}}}}"),),
+                "eps",
+            ),
+            Panel(
                 "Series",
                 "Series in the window, and the limit.",
                 (

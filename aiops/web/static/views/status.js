@@ -36,6 +36,7 @@ export default function status() {
 }
 
 function problems(data) {
-  const all = [data.storageProblem, ...data.discoveryProblems, ...data.jobsWithoutTargets.map((job) => `job ${job} has no target`)].filter(Boolean);
+  const out = data.detectorsLeftOut.join(", ");
+  const all = [data.storageProblem, out && `turns take too long and do without ${out}`, ...data.discoveryProblems, ...data.jobsWithoutTargets.map((job) => `job ${job} has no target`)].filter(Boolean);
   return all.length ? h("div", { class: "notice" }, h("ul", { class: "plain" }, all.map((text) => h("li", null, text)))) : null;
 }
