@@ -4,6 +4,7 @@ Nothing from the daemon is ever read as markup: lines become :class:`rich.text.T
 """
 
 import asyncio
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
@@ -54,7 +55,9 @@ class TopScreen(App[None]):
     ENABLE_COMMAND_PALETTE = False
 
     def __init__(self, watch: Watch, look: Look, *, light: bool, interval_seconds: float) -> None:
-        super().__init__()
+        plain = "NO_COLOR" in os.environ  # before textual takes the variable away
+        # Only with a terminal's own colours does textual print none; else it would print shades of grey.
+        super().__init__(ansi_color=True if plain else None)
         self._watch = watch
         self._look = look
         self._colours: Mapping[str, int] = LIGHT if light else DARK
@@ -62,7 +65,8 @@ class TopScreen(App[None]):
         self._picture: Picture | None = None
         self._trouble = ""
         self._helping = False
-        self.theme = "textual-light" if light else "textual-dark"
+        tone = "light" if light else "dark"
+        self.theme = f"ansi-{tone}" if plain else f"textual-{tone}"
 
     def compose(self) -> ComposeResult:
         """A body that scrolls, a field for the filter, and a line about what is shown."""

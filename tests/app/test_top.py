@@ -50,8 +50,12 @@ def daemon() -> Iterator[tuple[str, Daemon]]:
             stub.tokens.add(self.headers["Authorization"])
             if stub.gone:
                 return
-            body = json.dumps({"status": "success", "data": stub.answer(self.path)}).encode()
-            self.send_response(200)
+            try:
+                status, record = 200, {"status": "success", "data": stub.answer(self.path)}
+            except KeyError:
+                status, record = 404, {"status": "error", "error": "no such thing"}
+            body = json.dumps(record).encode()
+            self.send_response(status)
             self.end_headers()
             self.wfile.write(body)
 
@@ -87,6 +91,18 @@ def test_once_sends_the_token_and_says_when_nobody_answers(
     daemon[1].gone = True
     assert main(["top", "--once", "--url", daemon[0]]) == 1
     assert "no daemon answers" in capsys.readouterr().err
+
+
+def test_an_incident_that_is_forgotten_between_two_questions_is_told_as_listed(
+    daemon: tuple[str, Daemon], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    del daemon[1].said["incident"]
+    assert main(["top", "--once", "--url", daemon[0]]) == 0
+    out = capsys.readouterr().out
+    assert "Requests run but no token comes" in out
+    assert "Most likely cause" not in out
+    assert "tokens_out = 0 tokens/s" in out  # what its alert says instead
 
 
 def test_a_pipe_is_told_of_once(daemon: tuple[str, Daemon], capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,6 +172,16 @@ async def test_who_is_gone_is_asked_again(daemon: tuple[str, Daemon]) -> None:
         assert "127.0.0.1:8002" in told  # what was known last stays
         stub.gone = False
         await seen(pilot, lambda text: "no daemon answers" not in text)
+
+
+async def test_no_color_is_no_colour_and_no_grey(daemon: tuple[str, Daemon], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with app_of(daemon[0]).run_test(size=(100, 24)) as pilot:
+        await seen(pilot, lambda text: "127.0.0.1:8002" in text)
+        await pilot.pause()
+        styles = [segment.style for line in pilot.app.screen._compositor.render_strips() for segment in line]
+        drawn = {colour for style in styles if style for colour in (style.color, style.bgcolor) if colour}
+        assert {colour.name for colour in drawn} == {"default"}
 
 
 async def test_labels_are_no_markup(daemon: tuple[str, Daemon]) -> None:

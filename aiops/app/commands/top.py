@@ -54,7 +54,10 @@ class Watch:
         found.sort(key=lambda one: one.get("severity") != "critical")
         for index, incident in enumerate(found[:MOST_INCIDENTS]):
             path = f"/api/v1/incidents/{quote(str(incident.get('id')), safe='')}"
-            full = answer_of(self._args, path).get("incident")
+            try:
+                full = answer_of(self._args, path).get("incident")
+            except CommandFailedError:  # forgotten since it was listed; a daemon that is gone is told of next time
+                continue
             if isinstance(full, dict):
                 found[index] = full
         return found
