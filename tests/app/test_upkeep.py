@@ -151,7 +151,7 @@ async def test_over_http_and_by_command(daemon: Daemon, capsys: pytest.CaptureFi
         code = await asyncio.to_thread(main, [*arguments, f"--url={daemon.server.base_url}"])
         return code, capsys.readouterr().out
 
-    code, out = await aiops("maintenance", "begin", "racks", "--for=2h", "--match=pool=chat", "--skip=alert")
+    code, out = await aiops("maintenance", "begin", "racks", "--for=2h", "--match=pool=chat", "--skip=alert", "-o=wide")
     assert code == 0
     assert [word for word in ("racks", "active", "pool=chat", "alert") if word not in out] == []
     async with ClientSession(daemon.server.base_url) as session:
@@ -162,6 +162,7 @@ async def test_over_http_and_by_command(daemon: Daemon, capsys: pytest.CaptureFi
             assert (answer.status, (await answer.json())["error"]) == (400, "lasts: Field required")
         async with session.post("/api/v1/marks", json={"text": "x"}) as answer:
             assert answer.status == 404
+    assert f"{window['ends'][5:10]} {window['ends'][11:16]}Z" in (await aiops("maintenance", "list"))[1]
     assert (await aiops("maintenance", "end", window["id"]))[0] == 0
     code, out = await aiops("maintenance", "list", "--no-headers")
     assert (code, out.strip()) == (0, "")

@@ -39,7 +39,7 @@ def _targets(args: Namespace) -> Listing:
             ago(target.get("lastScrape")),
             f"{took * 1000:.0f}ms" if isinstance(took := target.get("lastScrapeDuration"), int | float) else "",
             _reason(target, wide=args.output == Output.WIDE),
-            _entity(target.get("entity")),
+            entity_text(target.get("entity")),
             _pairs(target.get("facts")),
         ]
         for target in data
@@ -270,6 +270,7 @@ def _pairs(value: object) -> str:
     return " ".join(f"{key}={_pairs(inner) if isinstance(inner, dict) else inner}" for key, inner in pairs)
 
 
-def _entity(value: object) -> str:
+def entity_text(value: object) -> str:
+    """An entity of an answer in words: its kind and labels."""
     entity = _mapping(value)
     return f"{_text(entity, 'kind')} {_pairs(entity.get('labels'))}".strip() if "labels" in entity else _pairs(entity)

@@ -13,7 +13,7 @@ _COLUMNS = (
     Column("SAID"),
     Column("JUDGEMENT"),
     Column("ALERT"),
-    Column("EFFECTS"),
+    Column("EFFECTS", wraps=True),
     Column("SERIES", wide=True),
     Column("CAUSE", wide=True),
     Column("BY", wide=True),

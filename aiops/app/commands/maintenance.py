@@ -1,23 +1,24 @@
 """``aiops maintenance`` and ``aiops mark``: say what is planned, and what was changed."""
 
+import re
 from argparse import Namespace
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from aiops.app.commands.client import Record, ago, records
-from aiops.app.output import Column, CommandFailedError, Exit, show
+from aiops.app.commands.client import Record, ago, entity_text, records
+from aiops.app.output import Column, CommandFailedError, Exit, Output, show
 
 _WINDOWS = (
     Column("ID"),
     Column("STATE"),
-    Column("NAME"),
     Column("BEGINS"),
     Column("ENDS"),
     Column("MATCHES"),
-    Column("SKIPS"),
+    Column("NAME", wraps=True),
+    Column("SKIPS", wide=True),
     Column("BY", wide=True),
 )
-_MARKS = (Column("KIND"), Column("ENTITY"), Column("SINCE"), Column("TEXT"))
+_MARKS = (Column("KIND"), Column("ENTITY"), Column("SINCE"), Column("TEXT", wraps=True))
 
 
 def listing(args: Namespace) -> int:
@@ -43,21 +44,22 @@ def end(args: Namespace) -> int:
 def mark(args: Namespace) -> int:
     """``aiops mark``."""
     marks = records(args, "marks", "marks", body={"text": args.text, "matches": _matches(args.match)})
-    rows = [[str(one.get("kind", "")), _pairs(one.get("entity")), ago(one.get("at")), str(one.get("text", ""))]
+    rows = [[str(one.get("kind", "")), entity_text(one.get("entity")), ago(one.get("at")), str(one.get("text", ""))]
             for one in marks]  # fmt: skip
     show(marks, _MARKS, rows, output=args.output, headers=args.headers)
     return Exit.OK
 
 
 def _windows(args: Namespace, windows: Sequence[Record]) -> int:
+    wide = args.output is Output.WIDE
     rows = [
         [
             str(one.get("id") or "(configuration)"),
             str(one.get("state", "")),
-            str(one.get("name", "")),
-            str(one.get("begins", "")),
-            str(one.get("ends", "")),
+            _moment(one.get("begins"), wide=wide),
+            _moment(one.get("ends"), wide=wide),
             _pairs(one.get("matches")) or "everything",
+            str(one.get("name", "")),
             ", ".join(map(str, skipped)) if isinstance(skipped := one.get("skip"), list) else "",
             str(one.get("by", "")),
         ]
@@ -65,6 +67,12 @@ def _windows(args: Namespace, windows: Sequence[Record]) -> int:
     ]
     show(list(windows), _WINDOWS, rows, output=args.output, headers=args.headers)
     return Exit.OK
+
+
+def _moment(value: object, *, wide: bool) -> str:
+    """UTC, to the minute where there is little room: ``11-27 17:51Z``."""
+    text = str(value or "")
+    return text if wide or not re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d", text) else f"{text[5:16]}Z".replace("T", " ")
 
 
 def _matches(given: Sequence[str]) -> dict[str, str]:
