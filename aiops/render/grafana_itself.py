@@ -256,6 +256,15 @@ def _process() -> Row:
                     Target(f"{own('process_max_fds')} and on (job, instance) {own(OWN)}", f"{_SELF} limit", line=True),
                 ),
             ),
+            Panel(
+                "Open pages",
+                "Pages that are told of news, those that were one too many, and those that did not read.",
+                (
+                    Target(own("aiops_page_listeners"), f"{_SELF} open"),
+                    Target(f"increase({own('aiops_page_listeners_refused_total')}[{RATE}])", f"{_SELF} refused"),
+                    Target(f"increase({own('aiops_page_listeners_dropped_total')}[{RATE}])", f"{_SELF} let go"),
+                ),
+            ),
             Panel("Configuration", "When a configuration was last taken.",
                   (Target(f"{own('aiops_config_last_reload_success_timestamp_seconds')} * 1000", _SELF),),
                   "dateTimeFromNow", Look.NUMBER),
