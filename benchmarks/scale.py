@@ -1,10 +1,12 @@
 """How cost grows with the fleet, past one process too, beside bands in PromQL: prints one JSON document.
 
 Every size runs in a process of its own, one after the other: a whole turn of the daemon's pipeline (append, add up
-pools, score, decide, group, learn) for replicas of 20 series in pools of 250, CPU time of the process, median of the
-later half of some turns, without fitted models. The window is short, because the time of a turn does not follow it;
+pools, score, decide, group, learn) for replicas of 20 series in pools of 250, CPU time of the process, median, without
+fitted models. The window is short, because the time of a turn does not follow it;
 its memory does, by 4.5 bytes per point.
 
+``turn_ms_without_detectors``
+    The same when all detectors are left out that may be (:mod:`aiops.detect.shedding`).
 ``growth``
     Exponent of the cost of a turn from one size to the next; 1 is in proportion.
 ``shards``
@@ -45,6 +47,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 STEP_SECONDS = 5.0
 ROWS = 120
+YOUNG_TURNS, TURNS, SHED_TURNS = 60, 20, 10
+"""Turns until detectors have seen enough to judge, those that count, and those without detectors."""
 SHARDS = 4
 REPLICAS_PER_POOL = 250
 PAGES = 200
@@ -103,6 +107,7 @@ def turns(series: int, shard: int, shards: int, rows: int) -> dict[str, float]:
     import aiops.app.daemon  # noqa: F401 -- its imports are part of the weight
     from aiops.app.assembly import build_pipeline
     from aiops.app.config import Config
+    from aiops.detect.shedding import ORDER
     from aiops.signals.types import Reading
     from aiops.store.snapshot import SavedState, capture, write
 
@@ -114,20 +119,29 @@ def turns(series: int, shard: int, shards: int, rows: int) -> dict[str, float]:
         return {"series": 0}  # few pools, and none falls to this shard
     rng = np.random.default_rng(1)
     level = np.array([LEVEL.get(signal, 20.0) for signal, _ in SIGNALS])
-    seconds = []
-    for tick in range(40 if series > 200_000 else 100):
-        now = 1.0e9 + tick * STEP_SECONDS
+    seconds: list[float] = []
+
+    def turn(left_out: frozenset[str] = frozenset()) -> None:
+        now = 1.0e9 + len(seconds) * STEP_SECONDS
         noise = 1 + 0.05 * rng.standard_normal((len(layouts), len(SIGNALS)))
         readings = [
             Reading(source.source, now, keys, level * noise[i])
             for i, (keys, source) in enumerate(zip(layouts, sources, strict=True))
         ]
-        sources = [replace(source, last_attempt=now, last_success=now, last_change=now) for source in sources]
-        seconds.append(cpu(lambda: pipeline.tick(now, readings, sources, elapsed_seconds=STEP_SECONDS)))  # noqa: B023
-    turn, columns = statistics.median(seconds[len(seconds) // 2 :]), pipeline.ring.series
+        fresh = [replace(source, last_attempt=now, last_success=now, last_change=now) for source in sources]
+        seconds.append(
+            cpu(lambda: pipeline.tick(now, readings, fresh, elapsed_seconds=STEP_SECONDS, left_out=left_out))
+        )
+
+    for _ in range(YOUNG_TURNS + TURNS):
+        turn()
+    for _ in range(SHED_TURNS):
+        turn(frozenset(ORDER))
+    usual, shed = statistics.median(seconds[YOUNG_TURNS:-SHED_TURNS]), statistics.median(seconds[-SHED_TURNS:])
+    columns = pipeline.ring.series
     learnt, weight = sum(array.nbytes for array in pipeline.bank.state().values()), resident()
     with tempfile.TemporaryDirectory() as folder:
-        snapshot = capture(pipeline.ring, {"bank": SavedState("", pipeline.bank.state())}, now)
+        snapshot = capture(pipeline.ring, {"bank": SavedState("", pipeline.bank.state())}, 1.0e9)
         write(Path(folder) / "snapshot.npz", snapshot)
         written = (Path(folder) / "snapshot.npz").stat().st_size
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -135,8 +149,9 @@ def turns(series: int, shard: int, shards: int, rows: int) -> dict[str, float]:
         "series": columns,
         "replicas": len(layouts),
         "rows": rows,
-        "turn_ms": round(turn * 1e3, 2),
-        "ns_per_series_sample": round(turn / columns * 1e9),
+        "turn_ms": round(usual * 1e3, 2),
+        "turn_ms_without_detectors": round(shed * 1e3, 2),
+        "ns_per_series_sample": round(usual / columns * 1e9),
         "first_turn_ms": round(seconds[0] * 1e3),
         "resident_mib": round(weight / 2**20, 1),
         "with_snapshot_mib": round(most / 2**20, 1),
