@@ -113,17 +113,22 @@ def _check_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     )
 
 
+_LISTS = {
+    "targets": "List what the daemon watches and whether it answers.",
+    "alerts": "List alerts that are pending or firing.",
+    "incidents": "List incidents and how many alerts each holds.",
+    "slo": "List error budgets: what is left of them, and how fast they burn.",
+}
+
+
 def _client_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
-    for name, purpose in (
-        ("targets", "List what the daemon watches and whether it answers."),
-        ("alerts", "List alerts that are pending or firing."),
-        ("incidents", "List incidents and how many alerts each holds."),
-        ("slo", "List error budgets: what is left of them, and how fast they burn."),
-    ):
-        parser = _command(commands, name, f"client:{name}", purpose)
-        _url_flags(parser)
-        _output_flags(parser)
-        _watch_flags(parser, 2.0)
+    get = _command(commands, "get", "", "The lists by the word that kubectl has for them.")
+    for place in (commands, get.add_subparsers(title="what to list", metavar="WHAT", required=True)):
+        for name, purpose in _LISTS.items():
+            parser = _command(place, name, f"client:{name}", purpose)
+            _url_flags(parser)
+            _output_flags(parser)
+            _watch_flags(parser, 2.0)
     _top_command(commands)
     describe = _command(commands, "describe", "", "Explain one thing.")
     kinds = describe.add_subparsers(title="what to explain", metavar="WHAT", required=True)
