@@ -2,8 +2,8 @@
 
 Every size runs in a process of its own, one after the other: a whole turn of the daemon's pipeline (append, add up
 pools, score, decide, group, learn) for replicas of 20 series in pools of 250, CPU time of the process, median, without
-fitted models. The window is short, because the time of a turn does not follow it;
-its memory does, by 4.5 bytes per point.
+fitted models. The window is short, because the time of a turn does not follow it; its memory does, by 4.5 bytes per
+point.
 
 ``turn_ms_without_detectors``
     The same when all detectors are left out that may be (:mod:`aiops.detect.shedding`).

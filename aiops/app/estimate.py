@@ -22,7 +22,7 @@ SNAPSHOT_SERIES_BYTES = 870
 """In the file, beside four bytes for each point."""
 SNAPSHOT_COPIES = 2.6
 """Memory needed while a snapshot is written, as a multiple of the file."""
-TURN_SECONDS, SERIES_SECONDS = 2.8e-3, 1.1e-6
+TURN_SECONDS, SERIES_SECONDS = 2.0e-3, 1.2e-6
 """CPU of a turn: its fixed part, and what each series adds."""
 SAMPLE_SECONDS = 1.0e-6
 """CPU for reading and normalising one sample of such a page; of shorter pages each costs up to three times as much."""
