@@ -105,6 +105,7 @@ def test_secrets_are_masked_everywhere() -> None:
 
 
 def test_configure_sets_level_and_form_and_keeps_libraries_quiet(stream: io.StringIO) -> None:
+    logging.captureWarnings(capture=False)  # another test may have left it on, and pytest has undone it since
     log.configure(Level.DEBUG, Format.JSON, stream)
     logging.getLogger("aiops.kit").debug("ours")
     logging.getLogger("somebody").info("theirs")
