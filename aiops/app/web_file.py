@@ -5,9 +5,11 @@ from pathlib import Path
 
 from aiops.app.config_file import Problem
 from aiops.app.config_load import ConfigError, Sources, load
+from aiops.kit.files import stamp
 from aiops.web.web_config import WebConfig, WebFile
 
-_Stamp = tuple[str, int, int]
+Stamp = tuple[int, int, int] | None
+"""None for a file that is not there."""
 
 
 class WebFileReader:
@@ -15,7 +17,7 @@ class WebFileReader:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self._seen: tuple[_Stamp, ...] = ()
+        self._seen: dict[Path, Stamp] = {}
 
     def read(self) -> WebFile:
         """What the file says now; everything default without one.
@@ -39,16 +41,15 @@ class WebFileReader:
 
     def changed(self) -> bool:
         """A file looks different from when it was read."""
-        return self.path is not None and _stamps([Path(name) for name, _, _ in self._seen]) != self._seen
+        return self.path is not None and _stamps(self._seen) != self._seen
 
 
-def _stamps(files: Iterable[Path]) -> tuple[_Stamp, ...]:
-    stamps = []
-    for file in files:
-        try:
-            status = file.stat()
-        except OSError:
-            stamps.append((str(file), 0, 0))
-        else:
-            stamps.append((str(file), status.st_mtime_ns, status.st_ino))
-    return tuple(stamps)
+def _stamps(files: Iterable[Path]) -> dict[Path, Stamp]:
+    return {file: _stamp(file) for file in files}
+
+
+def _stamp(file: Path) -> Stamp:
+    try:
+        return stamp(file)
+    except OSError:
+        return None

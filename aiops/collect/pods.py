@@ -245,7 +245,7 @@ def _ports(pod: Json) -> Iterator[tuple[str, Json]]:
 
 def _own_labels(pod: Json) -> dict[str, str]:
     metadata, spec = pod.get("metadata", {}), pod.get("spec", {})
-    namespace, (_, owner) = str(metadata.get("namespace", "")), _controller(pod)
+    namespace, owner = str(metadata.get("namespace", "")), _owner_name(metadata)
     return {
         "namespace": namespace,
         "pod": str(metadata.get("name", "")),
@@ -258,15 +258,12 @@ def _owner(metadata: Json) -> Json:
     return next((one for one in metadata.get("ownerReferences") or () if one.get("controller")), Json())
 
 
-def _controller(pod: Json) -> tuple[str, str]:
-    """Kind and name of what people call the owner: the Deployment behind a ReplicaSet, else the owner itself."""
-    metadata = pod.get("metadata", {})
+def _owner_name(metadata: Json) -> str:
+    """Name of what people call the owner: the Deployment behind a ReplicaSet, else the owner itself."""
     owner = _owner(metadata)
-    kind, name = str(owner.get("kind", "")), str(owner.get("name", ""))
+    name = str(owner.get("name", ""))
     revision = (metadata.get("labels") or {}).get("pod-template-hash", "")
-    if kind == "ReplicaSet" and revision and name.endswith(f"-{revision}"):
-        return "Deployment", name.removesuffix(f"-{revision}")
-    return kind, name
+    return name.removesuffix(f"-{revision}") if owner.get("kind") == "ReplicaSet" and revision else name
 
 
 def _meta_labels(pod: Json) -> dict[str, str]:

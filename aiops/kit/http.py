@@ -12,7 +12,6 @@ import ssl
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from aiohttp import (
     ClientError,
@@ -28,6 +27,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from aiops import __version__
+from aiops.kit.files import stamp
 from aiops.kit.gzip_stream import Inflater
 from aiops.kit.http_settings import HttpClientSettings, secret_text
 from aiops.kit.reach import GuardedResolver, Reach
@@ -289,7 +289,7 @@ class HttpClient:
     def _ssl_context(self) -> ssl.SSLContext:
         """Build the TLS context, again whenever one of its files changed."""
         tls = self._settings.tls
-        stamps = tuple(_stamp(path) for path in (tls.ca_file, tls.cert_file, tls.key_file))
+        stamps = tuple(path and stamp(path) for path in (tls.ca_file, tls.cert_file, tls.key_file))
         if self._context is None or stamps != self._context_stamps:
             context = ssl.create_default_context(cafile=tls.ca_file)
             if tls.insecure_skip_verify:
@@ -334,13 +334,6 @@ def _next_hop(url: URL, response: ClientResponse, shown: str) -> URL:
     except (KeyError, ValueError):
         raise Permanent(f"{shown} redirects, but not to a URL") from None
     return target.with_user(None)
-
-
-def _stamp(path: Path | None) -> tuple[int, int, int] | None:
-    if path is None:
-        return None
-    status = path.stat()
-    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _reason(error: Exception) -> str:

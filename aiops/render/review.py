@@ -137,7 +137,7 @@ def html(review: Review) -> str:
     body = [
         f"<h1>Review of {escape(_period(review))}</h1>",
         f'<ul class="figures">{numbers}</ul>',
-        f'<p class="soft">{escape(_clean(review.note))}</p>' if review.note else "",
+        f'<p class="soft">{escape(printable(review.note))}</p>' if review.note else "",
         _timeline(review),
     ]
     for title, head, rows in _tables(review):
@@ -209,7 +209,8 @@ def _timeline(review: Review) -> str:
                 begin, end = x(one.started_at), x(one.ended_at or review.until)
                 marks.append(
                     f'<rect x="{begin:.1f}" y="{top + 4:.0f}" width="{max(end - begin, 2.0):.1f}" height="14" '
-                    f'fill="{_COLOURS[severity]}" fill-opacity="0.7"><title>{escape(_clean(one.title))}</title></rect>'
+                    f'fill="{_COLOURS[severity]}" fill-opacity="0.7">'
+                    f"<title>{escape(printable(one.title))}</title></rect>"
                 )
     return (
         f'<svg viewBox="0 0 {width:.0f} {3 * lane + 18:.0f}" role="img" aria-label="When incidents were open">'
@@ -221,7 +222,7 @@ def _timeline(review: Review) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     cells = [
         "".join(
-            f'<td class="{cell}">{cell}</td>' if cell in SEVERITIES else f"<td>{escape(_clean(cell))}</td>"
+            f'<td class="{cell}">{cell}</td>' if cell in SEVERITIES else f"<td>{escape(printable(cell))}</td>"
             for cell in row
         )
         for row in rows
@@ -239,15 +240,12 @@ _MARKDOWN: Mapping[int, str] = {ord(sign): f"\\{sign}" for sign in "\\`*_[]<>|#!
 
 
 def _in_markdown(cell: str) -> str:
-    return cell if set(cell) == {"-"} else _clean(cell).translate(_MARKDOWN)
-
-
-def _clean(text: str) -> str:
-    return printable(text)
+    return cell if set(cell) == {"-"} else printable(cell).translate(_MARKDOWN)
 
 
 def _lasted(seconds: float) -> str:
-    return format_duration(float(round(seconds if seconds < 60 else seconds / 60) * (1 if seconds < 60 else 60)))
+    unit = 1.0 if seconds < 60 else 60.0
+    return format_duration(round(seconds / unit) * unit)
 
 
 def _stamp(at: float) -> str:

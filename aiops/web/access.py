@@ -32,7 +32,6 @@ from aiohttp import hdrs, web
 from aiops.kit.clock import Clock
 from aiops.kit.http_settings import secret_text
 from aiops.kit.retry import Temporary
-from aiops.web.settings import Role as RoleName
 from aiops.web.settings import TokenSettings, WebSettings, split_address
 from aiops.web.source import Refused
 from aiops.web.web_config import RateLimit, WebConfig
@@ -60,9 +59,6 @@ class Role(IntEnum):
     READ = 1
     FEEDBACK = 2
     ADMIN = 3
-
-
-_ROLES = {RoleName.READ: Role.READ, RoleName.FEEDBACK: Role.FEEDBACK, RoleName.ADMIN: Role.ADMIN}
 
 
 def needed(method: str, path: str) -> Role:
@@ -271,7 +267,7 @@ def _of_token(value: str, tokens: Sequence[TokenSettings]) -> tuple[str, Role]:
         except Temporary:
             continue  # the file is being replaced; whoever asks will try again
         if hmac.compare_digest(asked, hashlib.sha256(text.encode()).digest()):
-            found = (token.name, _ROLES[token.role])
+            found = (token.name, Role[token.role.name])
     return found
 
 

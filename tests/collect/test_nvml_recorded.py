@@ -13,16 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from aiops.app.assembly import build_pipeline
+from aiops.app.assembly import build_pipeline, load_gpu_model
 from aiops.app.config import Config
-from aiops.collect.gpu_model import NvidiaModel
 from aiops.collect.nvml import GpuSample, NvmlSample, XidEvent
 from aiops.collect.nvml_watch import NvmlCollector, NvmlSettings
 from aiops.detect.base import Severity
 from aiops.incidents.alert import Transition
 from aiops.signals.types import MarkKind, Reading
 
-MODEL = NvidiaModel.parse((Path(__file__).resolve().parents[2] / "models/gpus/nvidia.yaml").read_text())
 RECORDING = Path(__file__).parent / "data" / "nvml" / "h200.jsonl.gz"
 IDLE, LOAD, COPY, AFTER = range(3, 14), range(28, 66), range(73, 80), range(92, 120)
 FAULT = 82
@@ -59,7 +57,7 @@ class Recorded:
 @pytest.fixture
 async def readings() -> list[Reading]:
     recorded = Recorded()
-    collector = NvmlCollector(NvmlSettings(), MODEL, node="n1", clock=recorded, reader=recorded)  # type: ignore[arg-type]
+    collector = NvmlCollector(NvmlSettings(), load_gpu_model(), node="n1", clock=recorded, reader=recorded)  # type: ignore[arg-type]
     got = [reading for _ in recorded.lines for reading in await collector.read()]
     await collector.close()
     assert len(got) == 120
