@@ -3,6 +3,7 @@
 import hashlib
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 from aiops.app import presets
 from aiops.app.config import Config
@@ -75,3 +76,23 @@ def build_pipeline(config: Config) -> Pipeline:
         externals=Externals(config.incidents),
         bands=Bands(store.rows(config.interval), config.interval),
     )
+
+
+def take_over(pipeline: Pipeline, bank: Bank, config: Config, at: float) -> None:
+    """Give a running pipeline the detectors, budgets and rules of incidents of another configuration.
+
+    Parameters
+    ----------
+    bank
+        The new detectors, already built: building refuses what is wrong before anything is replaced.
+    at
+        Time of the last tick; 0 before the first.
+    """
+    slo = Ledger(config.slo)
+    bank.restore(pipeline.bank.state())
+    with suppress(ValueError):  # another period: budgets begin anew
+        slo.restore(pipeline.slo.state(at))
+    machine, grouping = Machine(timing_of(bank, slo), config.incidents), build_grouping(config)
+    machine.succeed(pipeline.machine, at or None)
+    grouping.restore(pipeline.grouping.incidents.values())
+    pipeline.bank, pipeline.slo, pipeline.machine, pipeline.grouping = bank, slo, machine, grouping

@@ -3,9 +3,7 @@ at the end."""
 
 import asyncio
 import logging
-import signal
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 
 from aiohttp import ClientSession
@@ -14,7 +12,7 @@ from aiops import __version__
 from aiops.app import presets
 from aiops.app.actuator import Actuator
 from aiops.app.ask import Ask
-from aiops.app.assembly import build_bank, build_grouping, build_pipeline, load_gpu_model, timing_of
+from aiops.app.assembly import build_bank, build_pipeline, load_gpu_model, take_over
 from aiops.app.capacity import Capacity
 from aiops.app.collectors import Collectors
 from aiops.app.config import Config
@@ -29,25 +27,23 @@ from aiops.app.shedding import Overload
 from aiops.app.source import DaemonSource
 from aiops.app.spending import Spending
 from aiops.app.state import State
+from aiops.app.telling import Telling
 from aiops.app.upkeep import Upkeep
 from aiops.app.warmup import warm_up
 from aiops.app.web_file import WebFileReader
 from aiops.app.why import Why
 from aiops.explain.knowledge import SHIPPED
-from aiops.incidents.alert import AlertState, Incident
-from aiops.incidents.machine import Machine
+from aiops.incidents.alert import AlertState
 from aiops.incidents.policy import Calendar
-from aiops.incidents.slo import Ledger
 from aiops.kit import log
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.host import tell_manager, watchdog_seconds
 from aiops.kit.http import open_session
-from aiops.kit.memory import give_back, limit_heaps
+from aiops.kit.memory import give_back
 from aiops.kit.retry import Permanent
 from aiops.kit.tasks import Beat, Supervisor, Work, every
-from aiops.notify.dispatch import Dispatcher, dispatcher_of, letterhead_of
-from aiops.notify.notice import IncidentNotice, Letterhead, incident_notice_of, rfc3339
-from aiops.notify.silences import Silences
+from aiops.notify.dispatch import letterhead_of
+from aiops.notify.notice import Letterhead, rfc3339
 from aiops.signals.types import Mark
 from aiops.web.server import Server
 from aiops.web.source import ReloadFailed
@@ -102,7 +98,6 @@ class Daemon:
         )
         self.inbound = Inbound(self.pipeline, self.state.journal, base_url=lambda: self.server.base_url, clock=clock)
         self.upkeep = Upkeep(self.pipeline, self.state.journal, self.state.view, clock)
-        self.silences: Silences | None = None
         self.capacity = Capacity(config.capacity, clock)
         self.fits = Fits(self.pipeline, config.detect.fit, clock=clock, others=(self.capacity.loads,))
         self.supervisor = Supervisor()
@@ -124,8 +119,7 @@ class Daemon:
             advice=self.capacity.records,
             opinions=self.opinions.records,
         )
-        self.dispatcher: Dispatcher | None = None
-        self._all_is_news = True
+        self.telling = Telling(self.pipeline, self.state, self.why, self.explain, head=self.letterhead, clock=clock)
         self.actuator: Actuator | None = None
         self.beat = Beat()
         self.started_at = clock.now()
@@ -187,7 +181,7 @@ class Daemon:
         self._session = open_session()
         self.explain.take(await asyncio.to_thread(self.why.restore, self.state.view, self.clock.now()))
         self.explain.restore(await asyncio.to_thread(lambda: list(self.state.worded())))
-        self._begin_to_tell(self.config)
+        await self.telling.begin(self.config, self._session)
         await self.collectors.start(self.config.scrape, self.config.nvml, load_gpu_model(), self._folder())
         self.collectors.watch(self.config.probe, self.config.integrity)
         if self.config.prometheus.url:
@@ -195,7 +189,7 @@ class Daemon:
         self._last_tick = self.clock.monotonic()
         self._every("tick", self.config.interval, self.tick, self.beat)
         self._every("snapshot", self.config.store.snapshot_interval, self._save)
-        self._every("silences", _SILENCES_SECONDS, self._read_silences)
+        self._every("silences", _SILENCES_SECONDS, self.telling.read_silences)
         self._every("memory", _GIVE_BACK_SECONDS, self._give_memory_back)
         if self.config.capacity.enabled:
             self._every("capacity", self.config.capacity.interval, self._advise)
@@ -245,27 +239,6 @@ class Daemon:
         file = self._options.sources.file if self._options is not None else None
         return file.parent if file is not None else Path()
 
-    def _begin_to_tell(self, config: Config) -> None:
-        if self._session is None:
-            raise RuntimeError("the session is opened at start")
-        self.dispatcher = dispatcher_of(
-            config.notify,
-            self._session,
-            interval_seconds=config.interval,
-            external_url=self.server.base_url,
-            link_key=self.opinions.link_key,
-            notified=self.state.notified.values(),
-            on_notified=self.state.note_notified,
-            clock=self.clock,
-        )
-        self.dispatcher.start()
-        self._all_is_news = True
-        self.silences = Silences(config.notify.alertmanagers, self._session)
-
-    async def _read_silences(self) -> None:
-        if self.silences is not None:
-            await self.silences.refresh()
-
     async def tick(self) -> None:
         """One turn of the pipeline, and what follows from it."""
         began = self.clock.monotonic()
@@ -286,14 +259,7 @@ class Daemon:
         if diagnoses:
             self.explain.take(diagnoses)
             self.state.journal.save(told=told)
-        if self.dispatcher is not None:
-            # A new dispatcher hears of all that stands; what its receivers know already ends there.
-            standing = self.pipeline.grouping.incidents
-            changed = {one.id: one for one in (standing.values() if self._all_is_news else outcome.incidents)}
-            changed |= {one.incident: standing[one.incident] for one in diagnoses if one.incident in standing}
-            notices = self._notices(changed.values())
-            self._all_is_news = False
-            self.dispatcher.submit(self.pipeline.machine.alerts, notices, causes=self.why.causes())
+        self.telling.step(outcome, diagnoses)
         for move in outcome.transitions:
             _LOG.log(
                 logging.INFO if move.alert.state in _TOLD else logging.DEBUG,
@@ -307,14 +273,6 @@ class Daemon:
         self.tick_seconds_total += self.tick_seconds
         self.overload.note(self.tick_seconds, self.config.interval)
         self.server.events.publish({"at": rfc3339(now), "changed": bool(outcome.transitions)})
-
-    def _notices(self, incidents: Iterable[Incident]) -> list[IncidentNotice]:
-        """Incidents as receivers get them, with what is known of the cause."""
-        alerts, head = self.pipeline.alerts, self.letterhead()
-        return [
-            incident_notice_of(one, alerts, head, self.explain.summary(one).text, self.why.cause(one.id))
-            for one in incidents
-        ]
 
     async def _advise(self) -> None:
         self._note(await self.capacity.step(self.pipeline.ring))
@@ -366,23 +324,15 @@ class Daemon:
         config = options.loaded.config
         bank = build_bank(config)  # whatever can be refused is built before anything is replaced
         if any(getattr(config, name) != getattr(self.config, name) for name in ("detect", "incidents", "slo")):
-            pipeline, slo = self.pipeline, Ledger(config.slo)
-            bank.restore(pipeline.bank.state())
-            with suppress(ValueError):  # another period: budgets begin anew
-                slo.restore(pipeline.slo.state(self.last_tick_at))
-            machine, grouping = Machine(timing_of(bank, slo), config.incidents), build_grouping(config)
-            machine.succeed(pipeline.machine, self.last_tick_at or None)
-            grouping.restore(pipeline.grouping.incidents.values())
-            pipeline.bank, pipeline.slo, pipeline.machine, pipeline.grouping = bank, slo, machine, grouping
+            take_over(self.pipeline, bank, config, self.last_tick_at)
             self.state.configure(config)
             self.fits.settings = config.detect.fit
         if config.maintenance != self.config.maintenance:
             calendar = Calendar(config.maintenance)
             calendar.succeed(self.pipeline.calendar)
             self.pipeline.calendar = calendar
-        if config.notify != self.config.notify and self.dispatcher is not None:
-            await self.dispatcher.stop()
-            self._begin_to_tell(config)
+        if config.notify != self.config.notify and self._session is not None:
+            await self.telling.begin(config, self._session)
         self.capacity.configure(config.capacity)
         if config.scrape != self.config.scrape:
             await self.collectors.configure(config.scrape, self._folder())
@@ -399,8 +349,7 @@ class Daemon:
         await self.supervisor.close(within_seconds=_STOP_SECONDS)
         if self.actuator is not None:
             await self.actuator.close()
-        if self.dispatcher is not None:
-            await self.dispatcher.stop()
+        await self.telling.stop()
         if self._session is not None:
             await self._session.close()
             await self._save()
@@ -409,42 +358,3 @@ class Daemon:
         await self.server.stop()
         if self._session is not None:
             _LOG.info("stopped")
-
-
-async def _serve(daemon: Daemon) -> None:
-    loop = asyncio.get_running_loop()
-    pending: set[asyncio.Task[None]] = set()
-
-    def reload() -> None:
-        async def attempt() -> None:
-            with suppress(ReloadFailed):  # already told
-                await daemon.reload()
-
-        task = loop.create_task(attempt())
-        pending.add(task)
-        task.add_done_callback(pending.discard)
-
-    def terminate(number: signal.Signals) -> None:
-        loop.remove_signal_handler(number)  # a second signal ends the process at once
-        _LOG.info("stopping", extra={"signal": number.name})
-        daemon.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, terminate, number)
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    await daemon.run()
-
-
-def run(config: Config, options: RunOptions | None = None) -> int:
-    """Run until SIGTERM or SIGINT; return the exit code."""
-    limit_heaps()
-
-    async def main() -> None:
-        await _serve(Daemon(config, options))
-
-    try:
-        asyncio.run(main())
-    except OSError as error:
-        _LOG.error("not started", extra={"error": error.strerror or str(error)})
-        return 1
-    return 0

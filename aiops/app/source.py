@@ -23,7 +23,6 @@ from aiops.incidents.alert import Incident
 from aiops.incidents.confidence import Confidence, confidence
 from aiops.incidents.external import Told
 from aiops.kit.memory import resident_bytes
-from aiops.notify.base import ReceiverStatus
 from aiops.signals.telemetry import Family, FamilyKind
 from aiops.signals.types import SeriesKey
 from aiops.web.source import Record, Saying, SeriesFilter, Span
@@ -54,12 +53,12 @@ class DaemonSource:
         """Alerts that are not inactive, the newest first."""
         head = self._daemon.letterhead()
         alerts = sorted(self._daemon.pipeline.machine.alerts.values(), key=lambda alert: -alert.started_at)
-        return [view.alert_record(alert, head, self._daemon.silences) for alert in alerts]
+        return [view.alert_record(alert, head, self._daemon.telling.silences) for alert in alerts]
 
     async def describe(self, name: str, entity: str) -> Sequence[Record]:
         """Why an alert fired, or why a rule did not fire."""
         daemon = self._daemon
-        describer = Describer(daemon.pipeline, daemon.state.view, daemon.letterhead(), daemon.silences)
+        describer = Describer(daemon.pipeline, daemon.state.view, daemon.letterhead(), daemon.telling.silences)
         if _FINGERPRINT.fullmatch(name):
             return await describer.of_fingerprint(name)
         return await describer.of_rule(name, entity)
@@ -179,10 +178,6 @@ class DaemonSource:
             if not isnan(value) and at >= oldest:
                 yield key, value
 
-    def _receivers(self) -> Sequence[ReceiverStatus]:
-        dispatcher = self._daemon.dispatcher
-        return dispatcher.status() if dispatcher is not None else ()
-
     def recommendations(self) -> Sequence[Record]:
         """Advice on every pool."""
         return self._daemon.capacity.records()
@@ -258,7 +253,7 @@ class DaemonSource:
             "storage": str(daemon.config.store.directory),
             "storageProblem": journal.problem or journal.put_aside,
             "snapshotAt": view.stamp(daemon.state.snapshot_at),
-            "receivers": [view.receiver_record(receiver) for receiver in self._receivers()],
+            "receivers": [view.receiver_record(receiver) for receiver in self._daemon.telling.status()],
             "discoveryProblems": list(daemon.collectors.found.problems),
             "jobsWithoutTargets": list(daemon.collectors.found.idle_jobs),
             "tasks": [
@@ -283,7 +278,7 @@ class DaemonSource:
             daemon.overload.families(),
             daemon.spending.families(daemon.clock.now(), daemon.config.detect.budget, daemon.pipeline.bank.sharers),
             telemetry.slo_families(daemon.pipeline.slo.budgets()),
-            telemetry.receiver_families(self._receivers()),
+            telemetry.receiver_families(self._daemon.telling.status()),
             self._inbound(),
             telemetry.feedback_families(daemon.opinions.tallies(), daemon.pipeline.effects.wider),
             daemon.capacity.families(),

@@ -275,14 +275,14 @@ def test_run_hands_over_the_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given: list[object] = []
-    fake = ModuleType("aiops.app.daemon")
+    fake = ModuleType("aiops.app.serve")
 
     def run(config: Config, options: RunOptions) -> int:
         given.extend((config, options))
         return 7
 
     fake.run = run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "aiops.app.daemon", fake)
+    monkeypatch.setitem(sys.modules, "aiops.app.serve", fake)
     monkeypatch.setattr(log, "configure", lambda *_: None)
     file = tmp_path / "c.yaml"
     file.write_text("interval: 7s\nweb: {enable_lifecycle: false}\n")

@@ -76,7 +76,7 @@ async def test_it_opens_an_incident_tells_what_we_see_and_ends_it(house: House) 
     assert alert.incident == incident.id
     assert "Unusual there: ttft:p95 of replica" in alert.verdict.reason
     assert [one.key.series.signal for one in pipeline.machine.alerts.values() if one.active] == [], "it is not ours"
-    (notice,) = house.daemon._notices([incident])
+    (notice,) = house.daemon.telling.notices([incident])
     assert notice.alerts
     assert "NodeFilesystemFull" in notice.summary
     assert [one.incident for one in house.diagnoses] == [incident.id], "it is asked why, as with ours"

@@ -40,7 +40,7 @@ async def test_a_restart_neither_repeats_nor_forgets_what_people_read(fleet: Fle
             ticks = daemon.beat.ticks
             await until(lambda: daemon.beat.ticks > ticks + 5)
             assert len(read) == 1, read
-            (team,) = daemon.dispatcher.status() if daemon.dispatcher else ()
+            (team,) = daemon.telling.status()
             assert (team.name, team.sent, team.deduped >= 1) == ("team", 0, True)
             await fleet.replicas[1].start()
             await until(lambda: len(read) > 1)

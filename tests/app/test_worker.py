@@ -56,7 +56,7 @@ def test_it_yields_to_everybody_and_keeps_its_answer_clean() -> None:
 
 DAEMON = """
 import sys
-import aiops.app.daemon
+import aiops.app.serve
 from aiops.app.assembly import build_pipeline
 from aiops.app.config import Config
 pipeline = build_pipeline(Config())

@@ -244,7 +244,7 @@ async def test_what_goes_wrong_in_the_thread_arrives() -> None:
 
 CHECK = """
 import sys
-import aiops.app.daemon
+import aiops.app.serve
 from aiops.collect.promapi import History, PrometheusSettings
 heavy = {"pandas", "requests", "prometheus_api_client"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)

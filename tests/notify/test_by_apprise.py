@@ -167,5 +167,5 @@ def test_a_missing_library_is_said_before_the_start(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_daemon_does_not_pay_for_a_library_that_nobody_uses() -> None:
-    code = "import sys, aiops.app.daemon; sys.exit('apprise' in sys.modules or 'requests' in sys.modules)"
+    code = "import sys, aiops.app.serve; sys.exit('apprise' in sys.modules or 'requests' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -19,7 +19,7 @@ def run(args: Namespace) -> int:
         say("aiops: not started, because the configuration is not valid")
         return Exit.FAILED
     log.configure(loaded.config.log.level, loaded.config.log.format)
-    return int(import_module("aiops.app.daemon").run(loaded.config, RunOptions(loaded, where)))
+    return int(import_module("aiops.app.serve").run(loaded.config, RunOptions(loaded, where)))
 
 
 def demo(args: Namespace) -> int:
