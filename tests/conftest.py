@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,10 +61,10 @@ def free_port() -> Callable[[], int]:
 
 @pytest.fixture
 def real_program() -> Callable[[str], str]:
-    """Return a function that finds a program on PATH, or skips (fails under AIOPS_REQUIRE_REAL=1)."""
+    """Return a function that finds a program beside Python or on PATH, or skips (fails under AIOPS_REQUIRE_REAL=1)."""
 
     def find(name: str) -> str:
-        path = shutil.which(name)
+        path = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
         if path is None:
             missing(f"the program {name}")
         assert path is not None
