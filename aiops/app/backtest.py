@@ -141,7 +141,7 @@ class Decisions:
             self._firing[alert.key] = len(self.fired)
             verdict, series = alert.verdict, alert.key.series
             story = self._open.get(pipeline.machine.alerts[alert.key].incident, -1)
-            statistical = bool(np.isfinite(verdict.expected))
+            statistical = verdict.statistical
             where = (alert.key.rule, alert.severity, str(series), series.entity.labels)
             self.fired.append(Fired(at, 0.0, *where, verdict.reason, statistical, story))
         elif transition.ended and (place := self._firing.pop(alert.key, None)) is not None:

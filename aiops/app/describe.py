@@ -131,6 +131,8 @@ class Describer:
             return f"it does not fire: nothing that {key.rule} reads of {key.series.entity} is there now"
         note = f" ({look.note})" if look.note else ""
         if look.broken:
+            if alert is not None and alert.outlasted:
+                return f"it does not fire any more: {self.pipeline.machine.standing(key)}{note}"
             return f"it does not fire yet: out of bounds now, but {self.pipeline.machine.standing(key)}{note}"
         if look.broken is None:
             gaps = [part.text for part in look.parts if part.holds is None]

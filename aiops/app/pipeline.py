@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from aiops.detect.bank import LEAVE, Bank
 from aiops.detect.base import AlertKey, Guidance
-from aiops.incidents.alert import Alert, Incident, Transition
+from aiops.incidents.alert import Alert, Incident, ReasonKind, Transition
 from aiops.incidents.external import Externals
 from aiops.incidents.feedback import Effects
 from aiops.incidents.grouping import Grouping
@@ -97,6 +97,9 @@ class Pipeline:
         if (scores := self.bank.scores()) is not None:
             self.bands.append(now, scores.ensemble, window.generation)
         transitions = [*self.machine.step(now, verdicts, self.calendar), *self.externals.step(now)]
+        self.bank.accept(
+            (move.alert.key.series for move in transitions if move.reason.kind is ReasonKind.OUTLASTED), window
+        )
         incidents = self.grouping.step(now, self.alerts, window.keys)
         self.machine.assign(incidents)
         self.externals.assign(incidents)

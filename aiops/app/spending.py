@@ -134,4 +134,4 @@ _TEXTS = {
 
 
 def _statistical(move: Transition) -> bool:
-    return move.began and isfinite(move.alert.verdict.expected)
+    return move.began and move.alert.verdict.statistical

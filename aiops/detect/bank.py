@@ -225,6 +225,13 @@ class Bank:
                     detector.score(window)
         return said
 
+    def accept(self, series: Iterable[SeriesKey], window: Window) -> None:
+        """Take what these series show lately as their normal; right after :meth:`step`."""
+        places = self._policy.columns(window).of_series
+        chosen = np.zeros(len(window.keys), np.bool_)
+        chosen[[places[key] for key in series if key in places]] = True
+        self._relearn(window, chosen)
+
     def scores(self) -> BankScores | None:
         """The last tick's scores; None before the first."""
         return self._scores

@@ -7,6 +7,7 @@ NaN = not ready or not known. Order in the bank: score, decide, then learn.
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import isfinite
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -230,6 +231,11 @@ class Verdict:
     votes: Mapping[str, float] = field(default_factory=dict)
     runbook: str = ""
     wider: float = 1.0
+
+    @property
+    def statistical(self) -> bool:
+        """Whether history says so; else it is a rule that must hold, or an error budget."""
+        return isfinite(self.expected)
 
     @property
     def raw_score(self) -> float:

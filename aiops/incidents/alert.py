@@ -27,6 +27,7 @@ class ReasonKind(StrEnum):
     ENOUGH_CLEARS = "enough_clears"
     TOLD_NOW = "told_now"
     SERIES_GONE = "series_gone"
+    OUTLASTED = "outlasted"
     RETENTION_OVER = "retention_over"
     TOLD = "told"
 
@@ -72,6 +73,8 @@ class Alert:
         How often it fired again after it was resolved, since it was last forgotten.
     muted
         Why it is not told yet although it fires; ``""`` when it is told.
+    outlasted
+        Why it ended although it was still out of bounds, until it is well within them again; else ``""``.
     after
         What had changed shortly before it fired, in words.
     peak_score
@@ -93,6 +96,7 @@ class Alert:
     calm_seconds: float = 0.0
     refired: int = 0
     muted: str = ""
+    outlasted: str = ""
     after: str = ""
 
     @property

@@ -8,7 +8,7 @@ anything by itself, and all state is in the :class:`~aiops.incidents.alert.Alert
 nothing had happened. Beside them stand the times of earlier firings, which only lower a severity.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -20,6 +20,7 @@ from aiops.incidents.settings import IncidentSettings
 _HISTORY_POINTS = 64
 _ALL_HISTORY = (1 << _HISTORY_POINTS) - 1
 _MOST_REMEMBERED = 10_000
+_WORSE = 2.0
 _LOWER = {Severity.WARNING: Severity.INFO}
 
 
@@ -117,6 +118,7 @@ class Machine:
             if reason is not None:
                 before = AlertState.INACTIVE if alert is None else alert.state
                 transitions.append(Transition(now, before, moved, reason))
+        transitions += self._outlasting(now, {move.alert.key for move in transitions}, calendar)
         return sorted(transitions, key=lambda transition: order(transition.alert.key))
 
     def _waited(self, now: float) -> float:
@@ -135,6 +137,8 @@ class Machine:
         elif alert.ended_at:
             ago = alert.calm_seconds if alert.state is AlertState.PENDING else alert.waited_seconds
             alert = replace(alert, calm_seconds=ago + waited)
+        if alert.outlasted and key not in verdicts.unknown - verdicts.breaches.keys():
+            return self._outlasted(alert, verdict, now, near=key in verdicts.held)
         if verdict is not None:
             return self._breach(alert, verdict, now)
         if key in verdicts.held and alert.active:
@@ -220,6 +224,32 @@ class Machine:
         gone = Reason(ReasonKind.SERIES_GONE, text)
         return (_resolved(moved, now), gone) if alert.active else self._calm(moved, gone)
 
+    def _outlasting(self, now: float, moved: Container[AlertKey], calendar: Calendar | None) -> Iterator[Transition]:
+        """End what statistics say for longer than ``max_firing``, where nothing speaks against learning it."""
+        limit = self._settings.max_firing
+        old = [one for one in self._alerts.values() if one.active and one.firing_seconds >= limit]
+        if not limit or not old:
+            return
+        active = [one for one in self._alerts.values() if one.active]
+        kept = {one.key.series.entity for one in active if one.severity is Severity.CRITICAL}
+        kept |= frozenset() if calendar is None else calendar.frozen
+        for alert in old:
+            if not alert.verdict.statistical or alert.key in moved or alert.key.series.entity in kept:
+                continue
+            text = (f"fired for {alert.firing_seconds:.0f} s (at most {limit:.0f} s) and was not well within bounds: "
+                    "taken as normal from now on")  # fmt: skip
+            ended = self._alerts[alert.key] = replace(_resolved(alert, now), outlasted=text)
+            yield Transition(now, alert.state, ended, Reason(ReasonKind.OUTLASTED, text))
+
+    def _outlasted(
+        self, alert: Alert, verdict: Verdict | None, now: float, *, near: bool
+    ) -> tuple[Alert, Reason | None]:
+        """A known point of an alert that was ended although it was out of bounds: quiet until it is fine, or worse."""
+        if verdict is not None and verdict.raw_score >= _WORSE * alert.peak_score:
+            return self._first_breach(replace(alert, verdict=verdict, outlasted=""), now)
+        moved = _judged(alert, int(near or verdict is not None), now)
+        return replace(moved, outlasted="") if self._clears_in(moved)[0] else moved, None
+
     def _calm(self, alert: Alert, reason: Reason) -> tuple[Alert, Reason]:
         """A pending alert goes back to where it came from: never fired, or resolved a while ago."""
         if not alert.ended_at:
@@ -230,13 +260,18 @@ class Machine:
         """Where an alert stands, in words: what its windows counted, and what keeps it."""
         alert = self._alerts.get(key)
         timing = self._timing(key.rule)
+        if alert is not None and alert.outlasted:
+            worse = _WORSE * alert.peak_score
+            return f"{alert.outlasted}; quiet until {self._clears_in(alert)[1]} or its score is {worse:.3g}"
         if alert is None or alert.state is AlertState.RESOLVED:
             ago = "" if alert is None else f"; resolved {alert.waited_seconds:.0f} s ago"
             return _count(0, timing.window_points, "out of bounds", timing.breach_points) + ago
         if not alert.active:
             return self._breaches_in(alert)[1]
-        kept = (self._clears_in(alert)[1], self.kept_by(alert), f"not told ({alert.muted})" if alert.muted else "")
-        return "; ".join(filter(None, kept))
+        limit = self._settings.max_firing if alert.verdict.statistical else 0.0
+        ends = f"ends at {limit:.0f} s of firing, so far {alert.firing_seconds:.0f} s" if limit else ""
+        muted = f"not told ({alert.muted})" if alert.muted else ""
+        return "; ".join(filter(None, (self._clears_in(alert)[1], self.kept_by(alert), ends, muted)))
 
     def kept_by(self, alert: Alert) -> str:
         """Which damping keeps an active alert although it is within bounds; ``""`` when none does."""

@@ -17,6 +17,11 @@ class IncidentSettings(Section):
     min_firing: Duration = Field(0.0, ge=0)
     """An alert that fired does so at least this long, seconds. None by default: every rule asks for several points
     within bounds already."""
+    max_firing: Duration = Field(604_800.0, ge=0)
+    """A statistical alert that fires so long ends, seconds: what stood for a week is how things are, and nobody works
+    on it. Its series is learnt anew, and it fires again once it was well within bounds, or at twice its highest score.
+    Never a rule that must hold or an error budget, nor anything beside a ``critical`` alert of the same entity.
+    0: never."""
     flap_limit: int = Field(2, ge=1)
     """An alert that fires so many times, each within ``retention`` of the end before, flaps …"""
     flap_calm: Duration = Field(600.0, ge=0)

@@ -96,6 +96,7 @@ def notice_of(alert: Alert, head: Letterhead, cause: str = "") -> Notice:
         "incident": alert.incident,
         "cause": cause,
         "after": alert.after,
+        "ended": alert.outlasted,
         "runbook_url": f"{head.runbook_url.rstrip('/')}/{verdict.runbook}"
         if head.runbook_url and verdict.runbook
         else "",

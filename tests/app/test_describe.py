@@ -15,6 +15,7 @@ from aiops.app.config import Config
 from aiops.app.describe import Describer
 from aiops.app.pipeline import Pipeline
 from aiops.detect.settings import DetectSettings
+from aiops.incidents.machine import Machine
 from aiops.incidents.policy import Window
 from aiops.incidents.policy_settings import Skip
 from aiops.incidents.settings import IncidentSettings
@@ -148,6 +149,37 @@ def test_statistics_tell_how_far_it_is_to_the_edge(house: House) -> None:
     assert "“score >= 1, the edge of the band” does not hold" in calm["why"]
     house.run(1, queue_len=500.0)
     assert house.of_rule("LLMQueueLengthAnomalous")["why"].startswith("it does not fire yet: out of bounds now")
+
+
+def test_what_statistics_say_for_too_long_ends_is_learnt_and_says_so(house: House) -> None:
+    """A level that came to stay, while a rule and an error budget of the same replica go on."""
+    house.pipeline.machine = Machine(house.pipeline.bank.timing, IncidentSettings(max_firing=300.0))
+    house.run(60)
+    house.run(20, queue_len=500.0)
+    first = house.of_rule("LLMQueueLengthAnomalous")
+    assert first["state"] == "firing"
+    assert "ends at 300 s of firing, so far" in first["damping"]
+    house.run(50, queue_len=500.0)
+    ended = house.of_rule("LLMQueueLengthAnomalous")
+    assert ended["state"] == "resolved"
+    assert ended["transitions"][0]["reason"] == (
+        "fired for 300 s (at most 300 s) and was not well within bounds: taken as normal from now on"
+    )
+    assert ended["seen"]["values"]["score"] < 1.0, "the new level is the expected one"
+    assert ended["why"].startswith("it does not fire: ")
+    assert house.of_rule("QueueSaturated")["state"] == "firing", "a rule holds as long as it holds"
+    house.run(20, queue_len=5000.0)
+    assert house.of_rule("LLMQueueLengthAnomalous")["state"] == "firing", "worse than what was accepted"
+
+
+def test_what_was_ended_and_is_still_out_of_bounds_says_why_it_is_quiet(house: House) -> None:
+    house.pipeline.machine = Machine(house.pipeline.bank.timing, IncidentSettings(max_firing=300.0))
+    house.pipeline.bank.accept = lambda series, window: None  # type: ignore[method-assign] # as where nothing helps
+    house.run(60)
+    house.run(90, queue_len=500.0)
+    said = house.of_rule("LLMQueueLengthAnomalous")
+    assert said["why"].startswith("it does not fire any more: fired for 300 s (at most 300 s)")
+    assert "quiet until" in said["why"]
 
 
 def test_a_source_and_a_budget_have_their_conditions_too(house: House) -> None:

@@ -1,5 +1,6 @@
 """The alert machine against a slow list-based oracle, and its promises one by one."""
 
+import math
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from aiops.detect.base import AlertKey, Severity, Timing, Verdict, Verdicts
 from aiops.incidents.alert import Alert, AlertState, ReasonKind, Transition
 from aiops.incidents.machine import Machine
+from aiops.incidents.policy import Calendar
+from aiops.incidents.policy_settings import MaintenanceSettings
 from aiops.incidents.settings import IncidentSettings
 from aiops.signals.types import Entity, EntityKind, SeriesKey
 
@@ -23,8 +26,8 @@ OTHER = AlertKey("QueueGrows", SeriesKey(Entity.of(EntityKind.REPLICA, job="vllm
 THREE_OF_FOUR = Timing(3, 4, 2, 3)
 
 
-def verdict(severity: Severity = Severity.WARNING, score: float = 2.0) -> Verdict:
-    return Verdict("QueueGrows", severity, score, value=40.0, summary="Queue grows", reason="40 waiting")
+def verdict(severity: Severity = Severity.WARNING, score: float = 2.0, expected: float = math.nan) -> Verdict:
+    return Verdict("QueueGrows", severity, score, 40.0, "Queue grows", reason="40 waiting", expected=expected)
 
 
 def point(mark: str, key: AlertKey = KEY) -> Verdicts:
@@ -275,6 +278,90 @@ def test_it_fires_at_least_so_long() -> None:
     machine = machine_of(Timing(1, 1, 1, 1), SETTINGS.model_copy(update={"min_firing": 3 * STEP}))
     told = run(machine, "BCCCC")
     assert [(t.at - START) / STEP for t in told if t.ended] == [3.0]
+
+
+WEEK_STEPS = 8
+SHORT_WEEK = SETTINGS.model_copy(update={"max_firing": WEEK_STEPS * STEP})
+
+
+def chronic(machine: Machine, marks: str, start: int = 0, *, score: float = 2.0, key: AlertKey = KEY) -> list[str]:
+    """States after each mark, of a statistical alert."""
+    states = []
+    for i, mark in enumerate(marks, start):
+        verdicts = point(mark, key)
+        breaches = {each: verdict(score=score, expected=7.0) for each in verdicts.breaches}
+        machine.step(START + i * STEP, replace(verdicts, breaches=breaches))
+        states.append(str(machine.alerts[key].state) if key in machine.alerts else "inactive")
+    return states
+
+
+def test_what_statistics_say_for_too_long_ends_with_its_reason_and_stays_quiet() -> None:
+    machine = machine_of(Timing(1, 1, 2, 2), SHORT_WEEK)
+    assert chronic(machine, "B" * (WEEK_STEPS + 1))[-2:] == ["firing", "resolved"]
+    alert = machine.alerts[KEY]
+    assert (alert.ended_at, alert.started_at) == (START + WEEK_STEPS * STEP, START)
+    assert alert.outlasted.startswith("fired for 40 s (at most 40 s)")
+    assert set(chronic(machine, "BHCB" * 30, WEEK_STEPS + 1)) == {"resolved"}, "neither told again nor forgotten"
+    assert "quiet until" in machine.standing(KEY)
+    assert machine.standing(KEY).endswith("or its score is 4")
+
+
+@pytest.mark.parametrize(("marks", "score"), [("CCB", 2.0), ("B", 4.0)])
+def test_it_fires_again_once_it_was_fine_or_is_twice_as_bad(marks: str, score: float) -> None:
+    machine = machine_of(Timing(1, 1, 2, 2), SHORT_WEEK)
+    chronic(machine, "B" * (WEEK_STEPS + 3))
+    assert chronic(machine, marks, WEEK_STEPS + 3, score=score)[-1] == "firing"
+    assert machine.alerts[KEY].outlasted == ""
+    assert machine.alerts[KEY].refired == 1
+
+
+def test_what_outlasted_is_forgotten_like_others_once_it_is_fine() -> None:
+    machine = machine_of(Timing(1, 1, 2, 2), SHORT_WEEK)
+    chronic(machine, "B" * (WEEK_STEPS + 3) + "C" * (RETENTION_STEPS + 2))
+    assert not machine.alerts
+
+
+def test_no_rule_no_page_and_nothing_beside_a_page_or_in_a_frozen_window_outlasts() -> None:
+    long = "B" * 3 * WEEK_STEPS
+    guard = machine_of(settings=SHORT_WEEK)
+    run(guard, long)
+    assert state(guard) is AlertState.FIRING, "a deterministic rule"
+    beside = machine_of(settings=SHORT_WEEK)
+    page = AlertKey("EngineStuck", KEY.series)
+    for i in range(len(long)):
+        breaches = {KEY: verdict(expected=7.0), page: verdict(Severity.CRITICAL)}
+        beside.step(START + i * STEP, Verdicts(breaches))
+    assert state(beside) is AlertState.FIRING, "an incident must not teach itself as normal"
+    calendar = Calendar(MaintenanceSettings())
+    calendar.frozen = frozenset({KEY.series.entity})
+    frozen = machine_of(settings=SHORT_WEEK)
+    for i in range(len(long)):
+        frozen.step(START + i * STEP, Verdicts({KEY: verdict(expected=7.0)}), calendar)
+    assert state(frozen) is AlertState.FIRING
+    endless = machine_of(settings=SETTINGS.model_copy(update={"max_firing": 0.0}))
+    assert chronic(endless, long)[-1] == "firing"
+
+
+@given(timings(), STREAMS, st.integers(0, 80), st.sampled_from([3600.0, -3600.0, 0.0]))
+def test_no_statistical_alert_fires_longer_than_it_may_whatever_the_clock_does(
+    timing: Timing, marks: str, at: int, jump: float
+) -> None:
+    machine, firing = machine_of(timing, SHORT_WEEK), 0.0
+    for i, mark in enumerate(marks * 3):
+        verdicts = point(mark)
+        breaches = {key: verdict(expected=7.0) for key in verdicts.breaches}
+        before = machine.alerts.get(KEY)
+        now = START + i * STEP + (jump if i >= at else 0.0)
+        moves = machine.step(now, replace(verdicts, breaches=breaches))
+        alert = machine.alerts.get(KEY)
+        assert len(moves) <= 1, "an alert moves at most once a step"
+        goes_on = before is not None and before.active and alert is not None and alert.active
+        firing = firing + (STEP if jump == 0.0 or i != at else 0.0) if goes_on else 0.0
+        assert firing <= (WEEK_STEPS + 1) * STEP
+        ended = [move for move in moves if move.ended]
+        assert [move.reason.kind is ReasonKind.OUTLASTED for move in ended] == [
+            bool(move.alert.outlasted) for move in ended
+        ]
 
 
 def test_what_fires_often_is_told_lower_and_a_page_never() -> None:

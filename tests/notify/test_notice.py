@@ -39,7 +39,9 @@ def test_labels_name_the_alert_and_annotations_carry_the_numbers(make_alert: Mak
     }
     changed = replace(make_alert(), after="90 s after a deploy: 1.4 became 1.5")
     assert dict(notice_of(changed, HEAD).annotations)["after"] == changed.after
-    assert notice_of(changed, HEAD).labels == notice.labels
+    outlasted = replace(make_alert(), outlasted="fired for a week")
+    assert dict(notice_of(outlasted, HEAD).annotations)["ended"] == "fired for a week"
+    assert notice_of(changed, HEAD).labels == notice_of(outlasted, HEAD).labels == notice.labels
     assert (notice.status, notice.ends_at) == ("firing", None)
     assert notice.generator_url == "http://aiops:9600/incidents/abc"
 
