@@ -12,6 +12,16 @@ from importlib import import_module
 from pathlib import Path
 
 from aiops import __version__
+from aiops.app.flag_types import (
+    count,
+    duration,
+    not_negative,
+    positive,
+    positive_number,
+    share,
+    share_or_one,
+    whole,
+)
 from aiops.app.output import CommandFailedError, Exit, Output, say
 from aiops.kit.memory import limit_threads
 
@@ -150,7 +160,7 @@ def _top_command(commands: "_Commands[argparse.ArgumentParser]") -> None:
     top = _command(commands, "top", "top:top", "Show pools, replicas, GPUs and open incidents on one live screen.")
     _url_flags(top)
     top.add_argument("--once", action="store_true", help="print one screen and exit; needs no terminal")
-    top.add_argument("--interval", metavar="SECONDS", type=_positive, default=2.0, help="time between two looks")
+    top.add_argument("--interval", metavar="SECONDS", type=positive, default=2.0, help="time between two looks")
     top.add_argument("--ascii", action="store_true", help="only ASCII characters")
     top.add_argument("--light", action="store_true", help="colours for a light background; NO_COLOR: none at all")
 
@@ -200,7 +210,7 @@ def _maintenance_commands(commands: "_Commands[argparse.ArgumentParser]") -> Non
     listing = _command(kinds, "list", "maintenance:listing", "List windows that are on or will come.")
     begin = _command(kinds, "begin", "maintenance:begin", "Open a window of one time.")
     begin.add_argument("name", metavar="NAME", help="what people read beside a muted alert")
-    begin.add_argument("--for", dest="lasts", type=_duration, required=True, metavar="DURATION", help="how long")
+    begin.add_argument("--for", dest="lasts", type=duration, required=True, metavar="DURATION", help="how long")
     begin.add_argument("--at", metavar="TIME", help="when it begins, ISO 8601 with a zone; default: now")
     begin.add_argument("--skip", action="append", choices=("alert", "learning"), metavar="alert|learning",
                        help="what it leaves out; repeatable; default: both")  # fmt: skip
@@ -237,9 +247,9 @@ def _metrics_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     )
     doctor.add_argument("page", metavar="URL|FILE", help="metrics page to look at; '-' reads stdin")
     doctor.add_argument("--again", metavar="FILE", help="the same page some time later; needed to judge rates")
-    doctor.add_argument("--interval", metavar="SECONDS", type=_positive, default=None,
+    doctor.add_argument("--interval", metavar="SECONDS", type=positive, default=None,
                         help="time between the two; without --again, a URL is fetched twice")  # fmt: skip
-    doctor.add_argument("--timeout", metavar="SECONDS", type=_positive, default=10.0, help="longest wait for a URL")
+    doctor.add_argument("--timeout", metavar="SECONDS", type=positive, default=10.0, help="longest wait for a URL")
     _output_flags(doctor)
 
 
@@ -248,12 +258,12 @@ def _plan_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     add = plan.add_argument
     add("--trace", type=Path, required=True, metavar="FILE",
         help="CSV with arrival_seconds,service_seconds or arrival_seconds,input_tokens,output_tokens")  # fmt: skip
-    add("--servers", type=_count, nargs="+", required=True, metavar="C", help="numbers of servers or replicas to judge")
-    add("--wait-slo", type=_positive, required=True, metavar="SECONDS", help="longest wait that is good enough")
-    add("--target", type=_share, default=0.95, metavar="P", help="share of requests that must meet it")
+    add("--servers", type=count, nargs="+", required=True, metavar="C", help="numbers of servers or replicas to judge")
+    add("--wait-slo", type=positive, required=True, metavar="SECONDS", help="longest wait that is good enough")
+    add("--target", type=share, default=0.95, metavar="P", help="share of requests that must meet it")
     add("--profile", type=Path, metavar="FILE",
         help="YAML of an engine, for tokens: step_seconds [[n, s]], prefill_seconds_per_token, slots")  # fmt: skip
-    add("--scrape-interval", type=_not_negative, default=15.0, metavar="SECONDS",
+    add("--scrape-interval", type=not_negative, default=15.0, metavar="SECONDS",
         help="see the trace only as scrapes this far apart would; 0 sees every request")  # fmt: skip
     add("--seed", type=int, default=1, metavar="N", help="the same number gives the same answer")
     _output_flags(plan)
@@ -264,13 +274,13 @@ def _estimate_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
         commands, "estimate", "estimate:estimate", "Say what memory, CPU and disk a fleet will need; asks nothing."
     )
     add = estimate.add_argument
-    add("--replicas", type=_whole, required=True, metavar="N", help="replicas, each with a metrics page")
-    add("--gpus", type=_whole, default=0, metavar="N", help="GPUs whose driver is read (default 0)")
-    add("--series-per-replica", type=_whole, default=74, metavar="N", help="default 74: vLLM with one engine")
-    add("--series-per-gpu", type=_whole, default=35, metavar="N", help="default 35: all that the driver tells")
-    add("--samples-per-page", type=_whole, default=455, metavar="N", help="default 455: vLLM with one engine")
-    add("--interval", type=_duration, default=5.0, metavar="DURATION", help="between turns and scrapes (default 5s)")
-    add("--window", type=_duration, default=3600.0, metavar="DURATION", help="store.window (default 1h)")
+    add("--replicas", type=whole, required=True, metavar="N", help="replicas, each with a metrics page")
+    add("--gpus", type=whole, default=0, metavar="N", help="GPUs whose driver is read (default 0)")
+    add("--series-per-replica", type=whole, default=74, metavar="N", help="default 74: vLLM with one engine")
+    add("--series-per-gpu", type=whole, default=35, metavar="N", help="default 35: all that the driver tells")
+    add("--samples-per-page", type=whole, default=455, metavar="N", help="default 455: vLLM with one engine")
+    add("--interval", type=duration, default=5.0, metavar="DURATION", help="between turns and scrapes (default 5s)")
+    add("--window", type=duration, default=3600.0, metavar="DURATION", help="store.window (default 1h)")
     _output_flags(estimate)
 
 
@@ -282,10 +292,10 @@ def _score_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     add("files", nargs="+", type=Path, metavar="FILE",
         help="CSV, plain or gzip: timestamp (ISO 8601 or seconds),value[,value…]; no matter if labelled")  # fmt: skip
     add("--out", type=Path, required=True, metavar="DIR", help="where FILE's scores go, as timestamp,score")
-    add("--interval", type=_positive, default=None, metavar="SECONDS",
+    add("--interval", type=positive, default=None, metavar="SECONDS",
         help="time between rows; default: as between the first rows")  # fmt: skip
-    add("--budget", type=_positive_number, default=1.0, metavar="P", help="false alerts per series and week at 1.0")
-    add("--jobs", type=_count, default=1, metavar="N", help="files scored at the same time")
+    add("--budget", type=positive_number, default=1.0, metavar="P", help="false alerts per series and week at 1.0")
+    add("--jobs", type=count, default=1, metavar="N", help="files scored at the same time")
     add("--votes", action="store_true", help="one more column per detector")
 
 
@@ -301,22 +311,22 @@ def _backtest_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     add("--selector", metavar="MATCHERS", default="{}", help='with --prometheus: which targets, such as {job="vllm"}')
     add("--query", action="append", default=[], metavar="SIGNAL=PROMQL",
         help="with --prometheus: take this series instead of whole pages; repeatable")  # fmt: skip
-    add("--range", type=_duration, default=7 * 86_400.0, metavar="DURATION", help="how far back (default 7d)")
+    add("--range", type=duration, default=7 * 86_400.0, metavar="DURATION", help="how far back (default 7d)")
     add("--end", metavar="TIME", help="with --prometheus: until when, epoch seconds or ISO 8601; default: now")
-    add("--step", type=_duration, default=None, metavar="DURATION",
+    add("--step", type=duration, default=None, metavar="DURATION",
         help="time between points; default 30s, or as between the first rows of a file")  # fmt: skip
-    add("--timeout", type=_duration, default=600.0, metavar="DURATION", help="longest wait for all of Prometheus")
+    add("--timeout", type=duration, default=600.0, metavar="DURATION", help="longest wait for all of Prometheus")
     add("--config.file", "--config", dest="config_file", type=Path, metavar="FILE", help="configuration to judge")
     add("--against", type=Path, metavar="FILE", help="second configuration, shown beside it")
     add("--no-fits", dest="fits", action="store_false", help="leave ARIMA and isolation forests out: much faster")
     add("--incidents", type=Path, metavar="FILE", help="YAML or CSV of what happened: start, end, perhaps labels")
-    add("--grace", type=_duration, default=120.0, metavar="DURATION",
+    add("--grace", type=duration, default=120.0, metavar="DURATION",
         help="how much too early or too late an alert may be (default 2m)")  # fmt: skip
     add("--severity", choices=("info", "warning", "critical"), default="warning", metavar="info|warning|critical",
         help="least severe alerts that count as told (default warning)")  # fmt: skip
     add("--max-alerts-per-week", type=float, metavar="N", help="exit 1 above it")
-    add("--min-precision", type=_share_or_one, metavar="P", help="exit 1 under it; needs --incidents")
-    add("--min-recall", type=_share_or_one, metavar="R", help="exit 1 under it; needs --incidents")
+    add("--min-precision", type=share_or_one, metavar="P", help="exit 1 under it; needs --incidents")
+    add("--min-recall", type=share_or_one, metavar="R", help="exit 1 under it; needs --incidents")
     _output_flags(backtest)
 
 
@@ -338,7 +348,7 @@ def _report_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
         commands, "report", "report:report", "Write the weekly review: incidents, causes, false alarms, changes."
     )
     add = report.add_argument
-    add("--since", type=_duration, default=7 * 86_400.0, metavar="DURATION", help="how far back (default 7d)")
+    add("--since", type=duration, default=7 * 86_400.0, metavar="DURATION", help="how far back (default 7d)")
     add("-o", "--output", choices=("html", "md"), default="html", help="form (default html: one file, prints to PDF)")
     add("--out", type=Path, default=None, metavar="FILE", help="where to; default: standard output")
     add("--config.file", "--config", dest="config_file", type=Path, metavar="FILE", help="configuration of the daemon")
@@ -369,7 +379,7 @@ def _dashboard_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     push.add_argument("--url", dest="grafana", metavar="URL", required=True, help="the Grafana")
     push.add_argument("--token-file", metavar="FILE", type=Path, help="token of a service account that may edit boards")
     push.add_argument("--folder", dest="grafana_folder", metavar="UID", default="", help="folder in Grafana")
-    push.add_argument("--timeout", metavar="SECONDS", type=_positive, default=10.0, help="longest wait for one board")
+    push.add_argument("--timeout", metavar="SECONDS", type=positive, default=10.0, help="longest wait for one board")
     for parser in (export, push):
         parser.add_argument("--only", action="append", default=[], metavar="UID", help="only this board; repeatable")
         parser.add_argument("--page-url", default="", metavar="URL", help="link the boards to the page of aiops")
@@ -416,7 +426,7 @@ def _config_flags(parser: argparse.ArgumentParser) -> None:
 
 def _url_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", metavar="URL", help="the daemon; else AIOPS_URL, else http://127.0.0.1:9797")
-    parser.add_argument("--timeout", metavar="SECONDS", type=_positive, default=5.0, help="longest wait for the daemon")
+    parser.add_argument("--timeout", metavar="SECONDS", type=positive, default=5.0, help="longest wait for the daemon")
 
 
 def _output_flags(parser: argparse.ArgumentParser) -> None:
@@ -427,60 +437,8 @@ def _output_flags(parser: argparse.ArgumentParser) -> None:
 
 def _watch_flags(parser: argparse.ArgumentParser, seconds: float) -> None:
     parser.add_argument("--watch", action="store_true", help="ask again and again")
-    parser.add_argument("--every", metavar="SECONDS", type=_positive, default=seconds,
+    parser.add_argument("--every", metavar="SECONDS", type=positive, default=seconds,
                         help=f"with --watch: time between two questions (default {seconds:g})")  # fmt: skip
-
-
-def _positive_number(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return value
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
-    return value
-
-
-def _not_negative(text: str) -> float:
-    return 0.0 if float(text) == 0.0 else _positive(text)
-
-
-def _duration(text: str) -> float:
-    from aiops.kit.settings import parse_duration  # noqa: PLC0415 - brings pydantic, and only here
-
-    try:
-        return _positive(str(parse_duration(text)))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _share_or_one(text: str) -> float:
-    return 1.0 if float(text) == 1.0 else _share(text)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of servers; expected at least 1")
-    return value
-
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is less than nothing; expected 0 or more")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0.0 < value < 1.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share; expected a number between 0 and 1")
-    return value
 
 
 if __name__ == "__main__":
