@@ -17,7 +17,7 @@ from aiops.collect.nvml_watch import Enabled, NvmlCollector, NvmlSettings
 from aiops.collect.probe import ProbeCollector, ProbeSettings
 from aiops.collect.scrape import Scraper
 from aiops.collect.settings import JobSettings, ScrapeSettings, TargetSettings, parse_shard
-from aiops.collect.targets import Found, Target, reconcile
+from aiops.collect.targets import Found, Rollouts, Target, reconcile
 from aiops.kit.clock import Clock
 from aiops.kit.host import node_name
 from aiops.kit.http import open_session
@@ -31,6 +31,7 @@ from aiops.signals.types import Reading, SourceStatus
 
 _LOG = logging.getLogger("aiops.app.collectors")
 _INBOX = 50_000
+_MOST_DEPLOYS = 1000
 _LOOK_SECONDS = 2.0
 _LOOK_AROUND_SECONDS = 30.0
 _STOP_SECONDS = 2.0
@@ -52,6 +53,8 @@ class Collectors:
         self._signals = signals
         self._supervisor = supervisor
         self._clock = clock
+        self._rollouts = Rollouts()
+        self._deploys: deque[tuple[str, str]] = deque(maxlen=_MOST_DEPLOYS)
         self._inbox: deque[Reading] = deque(maxlen=_INBOX)
         self._running: dict[str, _Running] = {}
         self._targets: dict[str, Target] = {}
@@ -108,6 +111,7 @@ class Collectors:
         self._faults.report("discovery", "; ".join(found.problems))
         if found is not self.found:
             self.found = found
+            self._deploys.extend(self._rollouts.step(found.targets))
             await self._become(found.targets)
 
     async def _look_at_loopback(self) -> None:
@@ -174,6 +178,12 @@ class Collectors:
         readings = list(self._inbox)
         self._inbox.clear()
         return readings
+
+    def deploys(self) -> list[tuple[str, str]]:
+        """Pools that got another revision since the last call, and what is known of it."""
+        deploys = list(self._deploys)
+        self._deploys.clear()
+        return deploys
 
     def statuses(self) -> tuple[SourceStatus, ...]:
         """Health of every source."""

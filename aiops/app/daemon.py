@@ -250,7 +250,7 @@ class Daemon:
             readings,
             statuses,
             elapsed_seconds=elapsed,
-            marks=self.upkeep.take(),
+            marks=self.upkeep.take(self.collectors.deploys()),
             left_out=self.overload.left_out,
         )
         self.state.record(outcome)

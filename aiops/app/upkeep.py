@@ -4,8 +4,9 @@ Windows are kept in the archive and held by the calendar of the pipeline. A depl
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from glob import escape
 from typing import TypeVar
 
 from pydantic import Field, ValidationError
@@ -16,6 +17,7 @@ from aiops.incidents.policy import Window
 from aiops.incidents.policy_settings import Matchers, Skip
 from aiops.kit.clock import Clock
 from aiops.kit.settings import Duration, Section
+from aiops.kit.text import clipped, printable
 from aiops.signals.types import EntityKind, Mark, MarkKind
 from aiops.store.journal import Journal
 from aiops.store.view import ArchiveView
@@ -23,6 +25,7 @@ from aiops.web.source import Refused
 
 MOST_WINDOWS = 1000
 _MOST_MARKS = 1000
+_LONGEST_TEXT = 200
 _ORDER = (EntityKind.POOL, EntityKind.REPLICA, EntityKind.TARGET, EntityKind.NODE, EntityKind.GPU)
 
 
@@ -39,7 +42,7 @@ class Plan(Section):
 class Change(Section):
     """Body of a deploy."""
 
-    text: str = Field(min_length=1, max_length=200)
+    text: str = Field(min_length=1, max_length=_LONGEST_TEXT)
     matches: Matchers = Field(default_factory=dict)
 
 
@@ -93,12 +96,8 @@ class Upkeep:
 
     def mark(self, body: Mapping[str, object]) -> Sequence[Record]:
         """Note a deploy of what matches: of the widest kind of entity that does, pools first."""
-        change, now = _checked(Change, body), self._clock.now()
-        window = Window("", "", now, now, tuple(sorted(change.matches.items())), ())
-        keys = self._pipeline.ring.window().keys
-        found = [one for one in dict.fromkeys(key.entity for key in keys if key is not None) if window.concerns(one)]
-        kind = next((kind for kind in _ORDER if any(one.kind is kind for one in found)), None)
-        marks = [Mark(MarkKind.DEPLOY, one, now, change.text) for one in found if one.kind is kind]
+        change = _checked(Change, body)
+        marks = self._marks_of(change.matches, change.text)
         if not marks:
             raise Refused(404, f"nothing that is watched matches {_said(change.matches)}")
         if len(self._marks) + len(marks) > _MOST_MARKS:
@@ -106,10 +105,21 @@ class Upkeep:
         self._marks += marks
         return [mark_record(mark) for mark in marks]
 
-    def take(self) -> tuple[Mark, ...]:
-        """Deploys since the last call."""
+    def take(self, deploys: Iterable[tuple[str, str]] = ()) -> tuple[Mark, ...]:
+        """Deploys since the last call, with those that discovery saw: pool and what happened there. Of a pool of which
+        nothing was ever read there is nothing to say."""
+        for pool, text in deploys:
+            self._marks += self._marks_of({"pool": escape(pool)}, clipped(printable(text), _LONGEST_TEXT))
         marks, self._marks = tuple(self._marks), []
         return marks
+
+    def _marks_of(self, matches: Mapping[str, str], text: str) -> list[Mark]:
+        now = self._clock.now()
+        window = Window("", "", now, now, tuple(sorted(matches.items())), ())
+        keys = self._pipeline.ring.window().keys
+        found = [one for one in dict.fromkeys(key.entity for key in keys if key is not None) if window.concerns(one)]
+        kind = next((kind for kind in _ORDER if any(one.kind is kind for one in found)), None)
+        return [Mark(MarkKind.DEPLOY, one, now, text) for one in found if one.kind is kind]
 
     def _keep(self, window: Window, now: float) -> Record:
         self._pipeline.calendar.open([window])

@@ -3,6 +3,10 @@
 A pod that is told to end is no target from that moment on, so that a rollout pages nobody. Labels beginning with
 ``__meta_kubernetes_`` are those of Prometheus, for relabelling; ``namespace``, ``pod``, ``node`` and ``pool`` (the
 namespace and the name of what owns the pod) are the target's own, unless relabelling says otherwise.
+
+The revision that controllers write on the pods they make tells of rollouts (:class:`aiops.collect.targets.Rollouts`):
+it changes with every pod template and with nothing else, it needs no right but that to see pods, and it cannot get
+lost. Events of the cluster can, and what they tell of a rollout they also tell of every change of scale.
 """
 
 import asyncio
@@ -32,6 +36,8 @@ _META = "__meta_kubernetes_"
 _NOT_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
 _OVER = ("Succeeded", "Failed")
 _ANNOTATION = "prometheus.io/"
+_REVISIONS = ("leaderworkerset.sigs.k8s.io/template-revision-hash", "pod-template-hash", "controller-revision-hash")
+_LONGEST_IMAGE = 100
 _JITTER = random.Random()  # noqa: S311 - spreads clients, guards nothing
 
 
@@ -251,7 +257,17 @@ def _own_labels(pod: Json) -> dict[str, str]:
         "pod": str(metadata.get("name", "")),
         "node": str(spec.get("nodeName", "")),
         "pool": f"{namespace}/{owner}" if owner else "",
+        "__revision__": _revision(pod),
     }
+
+
+def _revision(pod: Json) -> str:
+    """Of the pod's template, with the image that it names first; ``""`` for a pod that no controller revises."""
+    labels = pod.get("metadata", {}).get("labels") or {}
+    containers = pod.get("spec", {}).get("containers") or [Json()]
+    name = next((str(labels[one]) for one in _REVISIONS if labels.get(one)), "")
+    image = clipped(str(containers[0].get("image", "")), _LONGEST_IMAGE)
+    return f"{name} ({image})" if name and image else name
 
 
 def _owner(metadata: Json) -> Json:

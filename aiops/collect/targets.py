@@ -44,6 +44,8 @@ class Target:
         With query, without credentials.
     labels
         Identity: ``job``, ``instance`` and whatever configuration adds. No other target has the same.
+    revision
+        What is deployed there, as discovery knows it (the label ``__revision__``); ``""`` = not known.
     """
 
     job: str
@@ -54,6 +56,7 @@ class Target:
     client: HttpClientSettings
     limits: LimitSettings
     reach: Reach
+    revision: str = ""
 
     @property
     def source(self) -> str:
@@ -107,6 +110,30 @@ def reconcile(running: Iterable[Target], wanted: Sequence[Target]) -> Changes:
         removed=tuple(sorted(now - then, key=lambda target: target.source)),
         kept=tuple(target for target in wanted if target in now),
     )
+
+
+class Rollouts:
+    """Sees from the revisions of a pool's targets when a rollout begins and when it is complete."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, frozenset[str]] = {}
+
+    def step(self, targets: Iterable[Target]) -> Iterator[tuple[str, str]]:
+        """Pool and what happened there since the last call. What is seen for the first time is no rollout, and a
+        pool that is scaled to nothing and back is one only if it comes back with something new."""
+        now: dict[str, set[str]] = {}
+        for target in targets:
+            labels = dict(target.labels)
+            pool = labels.get("pool") or labels.get("job")
+            if pool and target.revision:
+                now.setdefault(pool, set()).add(target.revision)
+        for pool, revisions in now.items():
+            before = self._known.get(pool, revisions)
+            self._known[pool] = frozenset(revisions)
+            if new := revisions - before:
+                yield pool, f"rollout of {', '.join(sorted(new))}"
+            elif len(revisions) == 1 < len(before):
+                yield pool, f"rollout of {next(iter(revisions))} is complete"
 
 
 def static_groups(job: JobSettings) -> tuple[Group, ...]:
@@ -223,7 +250,8 @@ def _target(job: JobSettings, reach: Reach, labels: dict[str, str]) -> Target:
     public = {"instance": labels["__address__"], **labels}
     kept = tuple(sorted((name, value) for name, value in public.items() if not name.startswith("__")))
     _check_labels(kept, job.limits)
-    return Target(job.name, str(url), kept, interval, timeout, job.client, job.limits, reach)
+    return Target(job.name, str(url), kept, interval, timeout, job.client, job.limits, reach,
+                  labels.get("__revision__", ""))  # fmt: skip
 
 
 def _url(labels: Mapping[str, str]) -> URL:

@@ -1,7 +1,9 @@
 """What is planned, from the door to the pipeline and over a restart."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 from aiohttp import ClientSession
+from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from aiops.app.assembly import build_pipeline
 from aiops.app.cli import main
@@ -17,13 +21,16 @@ from aiops.app.daemon import Daemon
 from aiops.app.pipeline import Pipeline
 from aiops.app.upkeep import MOST_WINDOWS, Upkeep
 from aiops.collect.nvml_watch import Enabled, NvmlSettings
+from aiops.collect.settings import JobSettings, ScrapeSettings
 from aiops.kit.clock import Clock
+from aiops.lab.fleet import Fleet
 from aiops.signals.types import Columns, Entity, EntityKind, MarkKind, Reading, SeriesKey, SourceStatus
 from aiops.store.journal import Journal
 from aiops.store.settings import StoreSettings
 from aiops.store.view import ArchiveView
 from aiops.web.settings import WebSettings
 from aiops.web.source import Refused
+from tests.kit.kubernetes_api import Api, pod
 
 NOW = 1_700_000_000.0
 CHAT = Entity.of(EntityKind.REPLICA, job="vllm", instance="a:1", pool="chat", model_name="m")
@@ -128,22 +135,83 @@ def test_a_deploy_marks_the_widest_that_matches(desk: Desk) -> None:
     assert desk.upkeep.take() == ()
 
 
-@pytest_asyncio.fixture
-async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
-    config = Config(
+def test_a_rollout_marks_the_pool_of_that_very_name(desk: Desk) -> None:
+    desk.tick()
+    assert desk.upkeep.take([("cha[st]", "x"), ("*", "x")]) == (), "a name is no pattern"
+    (mark,) = desk.upkeep.take([("chat", "rollout of b (" + "i" * 300 + "\n")])
+    assert (mark.kind, mark.entity, mark.at) == (MarkKind.DEPLOY, POOL, desk.now)
+    assert len(mark.detail) == 200
+
+
+async def test_a_rollout_in_a_cluster_is_a_deploy_of_its_pool(tmp_path: Path) -> None:
+    """From the pods of the API server to marks in the archive, with the right to see pods and no other."""
+    api, fleet = Api(), Fleet(3)
+    await fleet.start()
+
+    def put(replica: int, revision: str) -> None:
+        url = URL(fleet.replicas[replica].url)
+        api.pods.put(
+            pod(f"p{replica}", address=str(url.host), revision=revision, **{"prometheus.io/port": str(url.port)})
+        )
+
+    async with TestServer(api.application()) as server:
+        sd = {"kubernetes_sd": [{"api": {"url": str(server.make_url(""))}}], "interval": 0.2, "name": "k8s"}
+        config = configured(tmp_path, ScrapeSettings(jobs=(JobSettings.model_validate(sd),)))
+        put(0, "old")
+        put(1, "old")
+        async with running(config) as daemon:
+
+            def told() -> list[tuple[str, str]]:
+                return [(mark.entity.label("pool"), mark.detail) for mark in daemon.state.view.recent_marks(10)
+                        if mark.kind is MarkKind.DEPLOY]  # fmt: skip
+
+            keys = daemon.pipeline.ring.window
+            await until(lambda: any(key is not None and key.entity.kind is EntityKind.POOL for key in keys().keys))
+            put(2, "new")
+            await until(lambda: len(told()) == 1)
+            for name in ("p0", "p1"):
+                api.pods.delete(f"uid-llm-{name}")
+            await until(lambda: len(told()) == 2)
+            assert told() == [
+                ("llm/vllm", "rollout of new (vllm) is complete"), ("llm/vllm", "rollout of new (vllm)")
+            ]  # fmt: skip
+            assert {path.split("?")[0] for _, path, _ in api.asked} == {"/api/v1/pods"}
+        api.pods.drop = True
+        api.pods.kick()
+    await fleet.stop()
+
+
+def configured(folder: Path, scrape: ScrapeSettings | None = None) -> Config:
+    return Config(
         interval=0.2,
         nvml=NvmlSettings(enabled=Enabled.OFF),
-        store=StoreSettings(directory=tmp_path),
+        scrape=scrape or ScrapeSettings(),
+        store=StoreSettings(directory=folder),
         web=WebSettings(listen_address="127.0.0.1:0"),
     )
+
+
+async def until(ready: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20.0
+    while not ready():
+        assert time.monotonic() < deadline, "not in time"
+        await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def running(config: Config) -> AsyncIterator[Daemon]:
     daemon = Daemon(config)
     task = asyncio.create_task(daemon.run())
-    while not daemon.last_tick_at:
-        assert not task.done()
-        await asyncio.sleep(0.02)
+    await until(lambda: daemon.last_tick_at or task.done())
     yield daemon
     daemon.stop()
     await task
+
+
+@pytest_asyncio.fixture
+async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
+    async with running(configured(tmp_path)) as daemon:
+        yield daemon
 
 
 async def test_over_http_and_by_command(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,41 +14,9 @@ from aiops.collect.discovery import Discovery
 from aiops.collect.pods import PAGE, PodSource, groups_of
 from aiops.collect.settings import JobSettings, KubernetesDiscoverySettings
 from aiops.kit.http import open_session
-from tests.kit.kubernetes_api import Api
+from tests.kit.kubernetes_api import Api, pod
 
 Json = dict[str, Any]
-
-
-def pod(name: str = "vllm-7c9d8-abcde", namespace: str = "llm", address: str = "10.1.0.7", **annotations: str) -> Json:
-    """A pod of a Deployment ``vllm`` as the API server shows it."""
-    told = {"prometheus.io/scrape": "true", "prometheus.io/port": "8000", **annotations}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "uid": f"uid-{namespace}-{name}",
-            "labels": {"app": "vllm", "pod-template-hash": "7c9d8", "example.org/tier": "gold"},
-            "annotations": {key: value for key, value in told.items() if value},
-            "ownerReferences": [
-                {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "vllm-7c9d8", "uid": "1", "controller": True}
-            ],
-        },
-        "spec": {
-            "nodeName": "gpu-1",
-            "containers": [
-                {"name": "engine", "image": "vllm", "ports": [{"name": "http", "containerPort": 8000}]},
-                {"name": "proxy", "image": "p", "ports": [{"containerPort": 53, "protocol": "UDP"},
-                                                          {"containerPort": 9901}]},
-            ],
-        },
-        "status": {
-            "phase": "Running",
-            "podIP": address,
-            "conditions": [{"type": "Ready", "status": "True"}],
-        },
-    }  # fmt: skip
 
 
 def changed(original: Json, path: str, value: object) -> Json:
@@ -84,6 +52,21 @@ def test_an_annotated_pod_is_the_target_that_it_says() -> None:
     assert labels["__meta_kubernetes_pod_labelpresent_app"] == "true"
     assert labels["__meta_kubernetes_pod_ready"] == "true"
     assert labels["__meta_kubernetes_pod_controller_kind"] == "ReplicaSet"
+
+
+@pytest.mark.parametrize(
+    ("labels", "revision"),
+    [
+        ({"pod-template-hash": "7c9d8"}, "7c9d8 (vllm)"),
+        ({"controller-revision-hash": "big-66f"}, "big-66f (vllm)"),
+        ({"controller-revision-hash": "g", "leaderworkerset.sigs.k8s.io/template-revision-hash": "r2"}, "r2 (vllm)"),
+        ({"app": "by-hand"}, ""),
+        (None, ""),
+    ],
+)  # fmt: skip
+def test_the_revision_is_that_of_the_controller_that_rolls_out(labels: Json | None, revision: str) -> None:
+    (group,) = groups_of(changed(pod(), "metadata.labels", labels), annotated=True)
+    assert group.labels["__revision__"] == revision
 
 
 def test_without_annotations_every_tcp_port_is_offered() -> None:

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from aiops.collect.settings import JobSettings, ScrapeSettings
-from aiops.collect.targets import MOST_MESSAGES, Found, Group, Target, build, reconcile
+from aiops.collect.targets import MOST_MESSAGES, Found, Group, Rollouts, Target, build, reconcile
 from aiops.kit.reach import Reach
 
 
@@ -199,6 +199,34 @@ def test_unchanged_targets_are_kept_in_any_order() -> None:
 def test_any_change_makes_another_target(change: dict[str, Any]) -> None:
     changes = reconcile([one("h:1")], [one("h:1", **change)])
     assert (len(changes.added), len(changes.removed), changes.kept) == (1, 1, ())
+
+
+def revised(*revisions: str, **labels: str) -> list[Target]:
+    return [one(f"h{n}:1", labels={"__revision__": text, **labels}) for n, text in enumerate(revisions)]
+
+
+def test_a_rollout_begins_with_its_first_pod_and_is_complete_without_the_last_old_one() -> None:
+    rollouts = Rollouts()
+    seen = [
+        list(rollouts.step(revised(*revisions, pool="llm/vllm")))
+        for revisions in (
+            ("a", "a"), ("a", "a", "b"), ("a", "b"), ("b", "b"), ("b",), (), ("b", "b", "b"),
+            ("a", "b"), ("a",), ("c",),
+        )
+    ]  # fmt: skip
+    assert [[text for pool, text in each if pool == "llm/vllm"] for each in seen] == [
+        [], ["rollout of b"], [], ["rollout of b is complete"], [], [], [],
+        ["rollout of a"], ["rollout of a is complete"], ["rollout of c"],
+    ]  # fmt: skip
+
+
+def test_scaling_another_pool_and_targets_without_revision_are_no_rollout() -> None:
+    rollouts = Rollouts()
+    assert list(rollouts.step(revised("a", pool="x"))) == []
+    assert list(rollouts.step(revised("a", "a", "a", pool="x") + revised("b", pool="y"))) == []
+    assert list(rollouts.step(found("h:1", "h:2").targets)) == []
+    assert list(rollouts.step(revised("b", job="z"))) == [], "seen for the first time"
+    assert list(rollouts.step(revised("c", job="z"))) == [("z", "rollout of c")], "without a pool the job is one"
 
 
 def test_offsets_spread_over_the_interval() -> None:

@@ -13,6 +13,43 @@ REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflic
            415: "UnsupportedMediaType", 429: "TooManyRequests", 500: "InternalError"}  # fmt: skip
 
 
+def pod(
+    name: str = "vllm-7c9d8-abcde",
+    namespace: str = "llm",
+    address: str = "10.1.0.7",
+    revision: str = "7c9d8",
+    **annotations: str,
+) -> Json:
+    """A pod of a Deployment ``vllm`` as the API server shows it."""
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"vllm-{revision}", "uid": "1", "controller": True}
+    told = {"prometheus.io/scrape": "true", "prometheus.io/port": "8000", **annotations}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "uid": f"uid-{namespace}-{name}",
+            "labels": {"app": "vllm", "pod-template-hash": revision, "example.org/tier": "gold"},
+            "annotations": {key: value for key, value in told.items() if value},
+            "ownerReferences": [owner],
+        },
+        "spec": {
+            "nodeName": "gpu-1",
+            "containers": [
+                {"name": "engine", "image": "vllm", "ports": [{"name": "http", "containerPort": 8000}]},
+                {"name": "proxy", "image": "p", "ports": [{"containerPort": 53, "protocol": "UDP"},
+                                                          {"containerPort": 9901}]},
+            ],
+        },
+        "status": {
+            "phase": "Running",
+            "podIP": address,
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }  # fmt: skip
+
+
 @dataclass
 class Pods:
     """The list of pods, in pages and as a stream of what changes.
