@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from aiohttp.test_utils import unused_port
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from aiops.app.daemon import Daemon
 from tests.conftest import missing
@@ -249,6 +249,75 @@ async def test_a_false_alarm_can_be_told_and_taken_back(browser: Browser, demo: 
         await said.get_by_role("button", name="Take it back").click()
         await expect(page.page.locator("form.said")).to_have_count(before - 1)
         assert page.complaints == []
+
+
+async def test_every_number_of_an_incident_leads_to_its_chart_and_its_query(
+    browser: Browser, demo: tuple[Daemon, str]
+) -> None:
+    daemon, url = demo
+    place = views(daemon)["incident"]
+    async with visit(browser, url) as page:
+        await page.open(place)
+        main = page.page.locator("main")
+        fact = main.locator(".evidence li", has_text="E2").first
+        await expect(fact).to_contain_text("tokens_out replica")
+        await expect(fact).to_contain_text("expected")
+        await fact.locator("summary").click()
+        await expect(fact.locator("code")).to_contain_text('aiops_signal_tokens_out_per_second{kind="replica"')
+        ruled_out = main.locator(".told dd p", has_text="Ruled out").first
+        await ruled_out.get_by_role("link", name="E").first.click()
+        await page.page.wait_for_url("**#/explore?signal=*")
+        await page.charts(1)
+        await page.open(place)
+        await fact.get_by_role("link").click()
+        await page.page.wait_for_url("**#/explore?signal=tokens_out*")
+        await page.charts(1)
+        await page.open(place)
+        assert page.complaints == []
+        await main.get_by_role("link", name="engine-stuck").click()
+        await expect(page.page.locator("body")).to_contain_text("The engine holds requests")
+
+
+async def test_words_of_a_language_model_are_marked(browser: Browser, demo: tuple[Daemon, str]) -> None:
+    daemon, url = demo
+    model = {"name": "small <b>model</b>", "sentences": [{"text": "It hangs [E2].", "evidence": ["E2"]}],
+             "droppedSentences": 1, "disputedOrder": [], "warning": ""}  # fmt: skip
+
+    async def worded(route: Route) -> None:
+        answer = await route.fetch()
+        body = await answer.json()
+        body["data"]["incident"]["summary"]["model"] = model
+        await route.fulfill(response=answer, json=body)
+
+    async with visit(browser, url) as page:
+        await page.page.route("**/api/v1/incidents/*", worded)
+        await page.open(views(daemon)["incident"])
+        quoted = page.page.locator("blockquote.model")
+        await expect(quoted).to_contain_text("It hangs [E2].")
+        await expect(quoted).to_contain_text("Worded by the language model small <b>model</b>")
+        await expect(quoted).to_contain_text("1 sentences were dropped")
+        await expect(quoted.get_by_role("link", name="E2")).to_have_count(1)
+        await expect(page.page.locator("dl.told blockquote")).to_have_count(0)
+        assert page.complaints == []
+
+
+async def test_a_full_budget_is_a_full_bar(browser: Browser, demo: tuple[Daemon, str]) -> None:
+    _, url = demo
+    budgets = {"budgets": [
+        {"slo": slo, "of": "errors", "entity": {"kind": "pool", "labels": {"pool": slo}}, "objective": 0.99,
+         "threshold": None, "budgetLeft": left, "burnRates": {"1h": 1.0, "6h": None}, "burning": [], "told": []}
+        for slo, left in (("new", None), ("full", 1.0), ("half", 0.5), ("gone", -1.5))
+    ]}  # fmt: skip
+    async with visit(browser, url) as page:
+        await page.page.route("**/api/v1/slo", lambda route: route.fulfill(json={"status": "success", "data": budgets}))
+        await page.open("#/")
+        lines = page.page.locator(".budgets li")
+        found = [(await line.inner_text()).split("\n") for line in await lines.all()]
+        shares = await page.page.locator(".budgets meter").evaluate_all("all => all.map(one => one.value)")
+    assert shares == [0, 0.5, 1]
+    assert [" ".join(line[2:3]).strip() for line in found] == [
+        "used up 2.5\u00a0×", "50\u00a0% left", "100\u00a0% left", "not known: no request yet"
+    ]  # fmt: skip
 
 
 async def test_what_strangers_wrote_stays_text(browser: Browser, crowded: tuple[Daemon, str]) -> None:

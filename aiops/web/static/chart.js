@@ -85,7 +85,7 @@ export class Charts {
       axes: [{ ...axis, space: 70, size: 24, values: times },
         { ...axis, size: 60, values: (plot, ticks) => ticks.map((value) => (value === null ? "" : tick(value, unit))) }],
       series: [{}, ...chart.frame.lines.map((line, index) => ({ label: line.label, stroke: colour(LINES[index % LINES.length]), width: 1.6,
-        spanGaps: false, points: { show: false } }))],
+        spanGaps: false, points: { show: true, size: 4, fill: colour(LINES[index % LINES.length]), filter: alone } }))],
       hooks: {
         drawClear: [(plot) => band(plot, chart.frame)],
         draw: [(plot) => { ribbon(plot, chart.frame); marks(plot, chart.frame); }],
@@ -110,6 +110,16 @@ function times(plot, ticks) {
   return ticks.map((at) => new Date(at * 1000).toLocaleTimeString("en-GB", plot.scales.x.max - plot.scales.x.min > 900
     ? { hour: "2-digit", minute: "2-digit" } : {}));
 }
+
+/** Indices of points without neighbours: no line goes through them, so each is drawn as a dot. */
+function alone(plot, index) {
+  const values = plot.data[index];
+  const known = (place) => Number.isFinite(values[place]);
+  return values.flatMap((_, place) => (known(place) && !known(place - 1) && !known(place + 1) ? [place] : []));
+}
+
+/** Whether there is anything to draw. */
+export const drawable = ({ values }) => values.some(Number.isFinite);
 
 /** Room for the line and for the band near it; a far bound must not flatten the line. */
 function bounds(frame, low, high) {
@@ -192,7 +202,7 @@ function legend(chart, index) {
   const { frame, host } = chart;
   const at = index ?? frame.at.length - 1;
   const lone = frame.lines.length === 1;
-  if (!frame.lines.some((line) => line.values.some(Number.isFinite))) {
+  if (!frame.lines.some(drawable)) {
     morph(host.lastChild, h("p", null, "Not known in this window: too few requests, or the target does not say."));
     return;
   }
@@ -200,7 +210,7 @@ function legend(chart, index) {
     lone ? "" : `${line.label}: `, h("strong", null, number(line.values[at], frame.unit))));
   const score = frame.score?.[at];
   morph(host.lastChild, h("p", null, h("span", { class: "dim" }, index === null ? "now " : `${clock(frame.at[at])} `), values,
-    expected(frame, at), Number.isFinite(score) ? h("span", { class: score >= 1 ? "critical" : "dim" }, ` score ${score.toFixed(1)}`) : null));
+    expected(frame, at), Number.isFinite(score) ? h("span", { class: score >= 1 ? "critical" : "dim" }, ` · score ${score.toFixed(1)}`) : null));
 }
 
 function expected(frame, at) {
@@ -208,7 +218,7 @@ function expected(frame, at) {
   if (!Number.isFinite(under) && !Number.isFinite(over)) return null;
   const text = !Number.isFinite(under) ? `up to ${number(over, frame.unit)}`
     : !Number.isFinite(over) ? `from ${number(under, frame.unit)}` : `${number(under, frame.unit)} to ${number(over, frame.unit)}`;
-  return h("span", { class: "dim" }, ` expected ${text}`);
+  return h("span", { class: "dim" }, ` · expected ${text}`);
 }
 
 function told(frame) {

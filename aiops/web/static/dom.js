@@ -56,10 +56,16 @@ export function long(tag, attributes, text) {
   return element;
 }
 
+const SHORT = 24; // characters of a cell that shares its line with others on a phone
+
 /** A table that scrolls sideways where it must; rows are arrays of cells (elements or text). */
 export function table(heads, rows, empty, label = "") {
   if (!rows.length) return h("p", { class: "dim" }, empty);
-  const cells = (row) => row.map((cell, index) => h("td", { "data-head": heads[index] }, cell));
+  const cells = (row) => row.map((content, index) => {
+    const cell = h("td", { "data-head": heads[index] }, content);
+    if (cell.textContent && cell.textContent.length <= SHORT) cell.className = "short";
+    return cell;
+  });
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label || heads.join(", ") },
     h("table", null,
       h("thead", null, h("tr", null, heads.map((name) => h("th", { scope: "col" }, name)))),

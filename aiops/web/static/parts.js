@@ -42,6 +42,12 @@ export function bar(share, label) {
     value: Math.min(1, Math.max(0, share)), "aria-label": label });
 }
 
+/** What is left of a budget: full is good. */
+export function left(share, label) {
+  return h("meter", { class: "bar", min: 0, max: 1, low: 0.25, high: 0.5, optimum: 1,
+    value: Math.min(1, Math.max(0, share)), "aria-label": label });
+}
+
 /** What an alert is about, from its labels. */
 export function where(labels) {
   const hidden = new Set(["alertname", "severity", "signal", "stat"]);

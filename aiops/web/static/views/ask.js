@@ -22,8 +22,17 @@ export default function ask({ query }) {
 }
 
 function shown(answer) {
-  return [h("section", { class: "asked" }, answer.sentences.map((one) => h("p", null, one.text))),
+  return [h("section", { class: "asked" }, answer.sentences.map((one) => h("p", { class: detail(one) ? "detail" : null }, one.text))),
     heading("Understood as"), h("p", { class: "mono asked" }, answer.query), answer.promql.map((one) => h("p", { class: "mono asked" }, one)),
     answer.sources.length ? [heading("From"), h("ul", { class: "plain asked" }, answer.sources.map((one) =>
-      h("li", null, h("span", { class: "dim" }, `${one.id} `), one.what, " ", h("span", { class: "mono dim" }, one.lookUp))))] : null];
+      h("li", null, h("span", { class: "dim" }, `${one.id} `), ...source(one))))] : null];
+}
+
+/** What is said within a source's own account, such as an incident's evidence. */
+const detail = ({ text, sources }) => sources.length > 0 && !text.includes(`[${sources[0]}]`);
+
+/** What this page can show is a link; the rest says how to look it up. */
+function source({ what, lookUp }) {
+  const here = lookUp.replace(/^\/api\/v1\/incidents\//, "#/incidents/").replace(/^\/runbooks\//, "runbooks/");
+  return here === lookUp ? [what, " ", h("span", { class: "mono dim" }, lookUp)] : [h("a", { href: here }, what)];
 }

@@ -19,8 +19,8 @@ function pool(one) {
   const more = wanted - one.current_replicas;
   return h("section", { class: "pool", "data-key": one.pool },
     h("h2", null, one.pool, " ", one.abstained ? pill("silent", "no advice") : pill(more > 0 ? "warning" : "ok", more === 0 ? "keep" : more > 0 ? "grow" : "shrink")),
-    h("p", { class: "big" }, one.abstained ? UNKNOWN : `${wanted}`, h("small", null, ` replicas advised, ${number(one.current_replicas)} exist, ${number(one.ready_replicas)} ready`)),
-    h("p", null, one.reason, one.held.length ? ` Held: ${one.held.join("; ")}.` : ""),
+    one.abstained ? null : h("p", { class: "big" }, `${wanted}`, h("small", null, ` replicas advised, ${exist(one)}`)),
+    h("p", null, one.abstained ? `${exist(one)}. No advice: ` : "", one.reason, one.held.length ? ` Held: ${one.held.join("; ")}.` : ""),
     one.abstained ? null : stats(
       stat("in time now", number(one.probability_now, "ratio"), `goal ${number(one.slo.target, "ratio")} within ${number(one.slo.wait_seconds, "seconds")}`),
       stat("in time with the advice", number(one.probability, "ratio")),
@@ -40,6 +40,8 @@ function pool(one) {
       stat("mean error of the chance", number(one.track.mean_error, "ratio"), `of ${number(one.track.judged)} judged`)),
     h("p", { class: "dim" }, "Worked out ", when(one.at), one.assumed ? `. Assumed: ${one.assumed}` : ""));
 }
+
+const exist = (one) => `${number(one.current_replicas)} exist, ${number(one.ready_replicas)} ready`;
 
 /** Chance by number of replicas with its band, and the goal as a line. */
 function curve(one) {

@@ -2,7 +2,7 @@
 // or in one chart. A span drawn with the mouse asks what else changed then.
 
 import { get } from "../api.js";
-import { Charts, frameOf, place } from "../chart.js";
+import { Charts, drawable, frameOf, place } from "../chart.js";
 import { h, table } from "../dom.js";
 import { clock, entityName, entityText, exploreLink, number, signalName } from "../format.js";
 import { heading, pill, thing } from "../parts.js";
@@ -32,6 +32,7 @@ export default function explore({ query }, { refresh }) {
       frames = framesOf(answer, asked);
       return [h("h1", null, "Explore"), controls(names, asked, go), about(answer, asked),
         h("div", { class: "charts", "data-key": `${asked.signal}/${asked.stat}/${asked.entity}/${asked.together}` }, frames.map((one) => one.element)),
+        unseen(answer),
         answer?.more ? h("p", { class: "dim" }, `${answer.more} more fit; name an entity to see them.`) : null,
         changes ? changed(changes, asked, go) : h("p", { class: "dim wide" }, "Draw a span in a chart to see what else changed then.")];
     },
@@ -70,10 +71,17 @@ function about(answer, asked) {
 }
 
 function framesOf(answer, asked) {
-  const all = (answer?.series ?? []).filter((one) => one.values);
+  const all = (answer?.series ?? []).filter((one) => one.values && drawable(one));
   if (!asked.together || all.length < 2) return all.map((one) => single(answer, one, asked));
   const frame = { at: answer.at, unit: all[0].unit, lines: all.map((one) => ({ label: entityName(one.entity), values: one.values })), marks: spans(asked) };
   return [{ key: "together", frame, element: h("figure", { "data-key": "together" }, place("together")) }];
+}
+
+/** Those that an empty chart each would stand for. */
+function unseen(answer) {
+  const all = (answer?.series ?? []).filter((one) => one.values && !drawable(one));
+  return all.length ? h("p", { class: "dim" }, "Not known in this window, for too few requests or because the target does not say: ",
+    all.map((one, index) => [index ? ", " : "", thing(one.entity)])) : null;
 }
 
 const spans = ({ from, to }) => (from ? [{ at: from, label: "from", colour: "--accent" }, { at: to, label: "to", colour: "--accent" }] : []);

@@ -3,7 +3,7 @@
 import { get, post } from "../api.js";
 import { Charts, frameOf, place } from "../chart.js";
 import { h, table } from "../dom.js";
-import { clock, entityText, exploreLink, number, part, signalName } from "../format.js";
+import { clock, entityName, entityText, exploreLink, number, part, signalName } from "../format.js";
 import { heading, lasting, pill, thing, when } from "../parts.js";
 
 const MOST_CHARTS = 8;
@@ -35,7 +35,7 @@ export default function incident({ rest }, { refresh }) {
           h("p", null, pill(one.state === "open" ? one.severity : "resolved", one.state === "open" ? one.severity : "over"),
             ` since ${clock(one.startsAt)}, ${lasting(one.startsAt, one.endsAt)} · ${one.id}`)),
         h("div", { class: "columns" },
-          h("section", null, told(one.summary)),
+          h("section", null, told(one)),
           h("section", null, diagnosis(one.diagnosis), runbooks(mine), feedback(one, said, refresh))),
         frames.length ? h("section", null, heading("Signals", "band: what was expected; strip: how unusual"), h("div", { class: "charts" }, frames.map((item) => item.element))) : null,
         heading("Alerts", String(one.alerts.length)),
@@ -82,19 +82,33 @@ function figure(key, series) {
     h("a", { href: exploreLink(series.signal, series.stat, entityText(series.entity)) }, signalName(series.signal, series.stat)), " ", thing(series.entity)), place(key));
 }
 
-/** The summary, a paragraph per part; words of a model are marked. */
-function told(summary) {
-  const sentences = summary?.sentences ?? [];
+/** The summary, a line per sentence; words of a model are marked. What "Why" lists with its charts is not said twice. */
+function told({ summary, diagnosis: found }) {
+  const listed = new Set(found?.causes[0]?.evidence ?? []);
+  const sentences = (summary?.sentences ?? []).filter((one) => !(one.part === "cause" && one.evidence.length === 1 && listed.has(one.evidence[0])));
   const parts = Object.keys(PARTS).map((name) => [name, sentences.filter((one) => one.part === name)]).filter(([, some]) => some.length);
-  return [heading("Summary"), worded(summary?.model),
-    h("dl", { class: "told" }, parts.map(([name, some]) => [h("dt", null, PARTS[name]), h("dd", null, some.map((one) => `${one.text} `))]))];
+  const cited = cites(found);
+  return [heading("Summary"), worded(summary?.model, cited),
+    h("dl", { class: "told" }, parts.map(([name, some]) => [h("dt", null, PARTS[name]), h("dd", null, some.map((one) => h("p", null, cited(one.text))),
+      name === "ruled_out" && found?.ruledOut.length > some.length
+        ? h("p", { class: "dim" }, `And ${found.ruledOut.slice(some.length).map((one) => one.cause).join(", ")}.`) : null)]))];
+}
+
+/** A text whose `[E1, E2]` lead to the charts of these facts. */
+function cites(found) {
+  const facts = new Map((found?.evidence ?? []).map((one) => [one.id, one]));
+  const link = (id) => {
+    const series = facts.get(id)?.series;
+    return series ? h("a", { href: exploreLink(series.signal, series.stat, entityText(series.entity)), title: facts.get(id).text }, id) : id;
+  };
+  return (text) => text.split(/(?<=\[|, )(E\d+)(?=\]|,)/).map((piece, index) => (index % 2 ? link(piece) : piece));
 }
 
 /** What a language model says, named as such, with what was not published and why that may matter. */
-function worded(model) {
+function worded(model, cited) {
   if (!model) return null;
   const order = model.disputedOrder.length ? `It would order the causes ${model.disputedOrder.join(", ")}. ` : "";
-  return h("blockquote", { class: "model" }, h("p", null, model.sentences.length ? model.sentences.map((one) => `${one.text} `)
+  return h("blockquote", { class: "model" }, h("p", null, model.sentences.length ? model.sentences.map((one) => [cited(one.text), " "])
     : "Nothing that it said could be shown to be true."),
   h("p", { class: "dim" }, `Worded by the language model ${model.name} and checked against the evidence; `
     + `${model.droppedSentences} sentences were dropped. ${order}${model.warning}`));
@@ -107,8 +121,6 @@ function diagnosis(found) {
   return [heading("Why", `ranked by ${found.ranker}`), found.abstained ? h("p", null, found.reason) : null,
     h("ol", { class: "causes" }, found.causes.map((cause) => h("li", null, h("strong", null, cause.title), " ", thing(cause.entity),
       h("span", { class: "dim" }, ` ${number(cause.confidence, "ratio")} of its signs seen`), h("p", null, cause.fix), cited(cause.evidence)))),
-    found.ruledOut.length ? [heading("Ruled out"), h("ul", { class: "plain" }, found.ruledOut.map((one) =>
-      h("li", null, h("strong", null, one.cause), `: ${one.reason}`)))] : null,
     found.changes.length ? [heading("Changes before it"), h("ul", { class: "plain" }, found.changes.map((one) =>
       h("li", null, `${clock(one.at)} ${one.kind}: ${one.detail}`)))] : null];
 }
@@ -117,8 +129,16 @@ function diagnosis(found) {
 function fact(one) {
   const { series } = one;
   return [h("span", { class: "dim" }, `${one.id} `),
-    series ? h("a", { href: exploreLink(series.signal, series.stat, entityText(series.entity)) }, one.text) : one.text,
+    series ? h("a", { href: exploreLink(series.signal, series.stat, entityText(series.entity)) }, measured(one)) : one.text,
     one.query ? h("details", { class: "query" }, h("summary", null, "query"), h("code", null, one.query)) : null];
+}
+
+/** `tokens_out replica 10.0.0.1:8000: 0 tokens/s, 274 tokens/s expected`. */
+function measured({ series, value, expected, unit, text }) {
+  if (!Number.isFinite(value)) return text.replace(entityText(series.entity), `${series.entity.kind} ${entityName(series.entity)}`);
+  const [seen, usual] = [number(value, unit), number(expected, unit)];
+  return [signalName(series.signal, series.stat), ` ${series.entity.kind} ${entityName(series.entity)}: `, h("strong", null, seen),
+    Number.isFinite(expected) ? seen === usual ? ", as expected" : `, ${usual} expected` : ""];
 }
 
 const JUDGEMENTS = [["true", "Something was wrong"], ["false", "False alarm"], ["expected", "Expected: planned or usual"]];

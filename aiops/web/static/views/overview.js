@@ -3,7 +3,7 @@
 import { get } from "../api.js";
 import { clipped, h } from "../dom.js";
 import { clock, entityName, entityText, exploreLink, number, whole } from "../format.js";
-import { bar, heading, lasting, pill, stat, stats, when } from "../parts.js";
+import { bar, heading, lasting, left, pill, stat, stats, when } from "../parts.js";
 
 export default function overview() {
   return {
@@ -151,25 +151,38 @@ function gpu(one) {
   const name = (one.labels.gpu ?? entityName(one)).replace(/^GPU-/, "");
   const full = n.gpu_mem_used / n.gpu_mem_total;
   return h("li", { class: one.health }, h("a", { href: exploreLink("gpu_temp", "", entityText(one)), title: name },
-    pill(one.health, name.slice(0, 8))),
+    h("span", { class: "dim wide" }, "GPU "), pill(one.health, name.slice(0, 8))),
     h("span", null, whole(n.gpu_util, "ratio")), h("span", null, whole(n.gpu_temp, "celsius")),
     h("span", null, whole(n.gpu_power, "watts")), h("span", { title: "device memory in use" }, `mem ${whole(full, "ratio")}`),
     n.gpu_throttle > 0 ? h("strong", { class: "warning" }, "throttled") : null);
 }
 
-/** One line for each: how much is left, and how fast it goes. */
+/** One line for each, the worst first: how much is left, and how fast it goes. */
 function budgets({ budgets: all }) {
   if (!all.length) return null;
   const many = new Set(all.map((one) => entityText(one.entity))).size > 1;
-  return h("section", null, heading("Error budgets"), h("ul", { class: "budgets" }, all.map((one) => {
-    const state = one.told.length ? "critical" : one.burning.length || one.budgetLeft < 0.25 ? "warning" : "ok";
-    const goal = one.threshold === null ? `without ${one.of}` : `of ${one.of} within ${number(one.threshold, "seconds")}`;
-    return h("li", { "data-key": `${one.slo} ${entityText(one.entity)}` },
-      pill(state, state === "ok" ? "steady" : one.told.length ? "burning" : one.burning.length ? "burns" : "little left"),
-      h("span", null, `${number(one.objective, "ratio")} ${goal}`, many ? h("span", { class: "dim" }, ` · ${entityName(one.entity)}`) : null),
-      h("span", null, bar(1 - one.budgetLeft, `error budget of ${one.slo} used`), h("strong", null, number(one.budgetLeft, "ratio")), " left"),
-      h("span", { class: "dim" }, `burns ${number(one.burnRates["1h"])} × in 1 h, ${number(one.burnRates["6h"])} × in 6 h`));
-  })));
+  const sorted = [...all].sort((a, b) => (a.budgetLeft ?? Infinity) - (b.budgetLeft ?? Infinity));
+  return h("section", null, heading("Error budgets", "a full bar is untouched; at a pace of 1 × it lasts exactly as long as it has to"),
+    h("ul", { class: "budgets" }, sorted.map((one) => {
+      const goal = one.threshold === null ? `without ${one.of}` : `of ${one.of.toUpperCase()} within ${number(one.threshold, "seconds")}`;
+      return h("li", { "data-key": `${one.slo} ${entityText(one.entity)}` }, burning(one),
+        h("span", null, `${number(one.objective, "ratio")} ${goal}`, many ? h("span", { class: "dim" }, ` · ${entityName(one.entity)}`) : null),
+        h("span", null, remaining(one)),
+        h("span", { class: "dim" }, `pace ${number(one.burnRates["1h"])} × in 1 h, ${number(one.burnRates["6h"])} × in 6 h`));
+    })));
+}
+
+function burning({ budgetLeft, burning: burns, told }) {
+  if (!Number.isFinite(budgetLeft)) return pill("silent");
+  if (told.length) return pill("critical", "burning");
+  if (burns.length) return pill("warning", "burns");
+  return budgetLeft < 0.25 ? pill("warning", "little left") : pill("ok", "steady");
+}
+
+function remaining({ slo, budgetLeft }) {
+  if (!Number.isFinite(budgetLeft)) return "not known: no request yet";
+  return [left(budgetLeft, `error budget of ${slo} left`), budgetLeft < 0
+    ? [h("strong", null, "used up"), ` ${number(1 - budgetLeft)}\u00a0×`] : [h("strong", null, number(budgetLeft, "ratio")), " left"]];
 }
 
 /** Why it may be quieter than usual. */
