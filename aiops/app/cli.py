@@ -70,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     _rca_commands(commands)
     _report_commands(commands)
     _incident_commands(commands)
+    _state_commands(commands)
     _dashboard_commands(commands)
     _own_commands(commands)
     return parser
@@ -367,6 +368,21 @@ def _incident_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
         _url_flags(parser)
     _output_flags(show)
     export.add_argument("folder", metavar="DIR", type=Path, help="made when it is not there; a case in it stays")
+
+
+def _state_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    state = _command(commands, "state", "", "The state folder of a daemon: its keys, and sealing it with them.")
+    kinds = state.add_subparsers(title="what to do", metavar="WHAT", required=True)
+    key = _command(kinds, "key", "state:key", "Put a new key first in a key file; the others still open.")
+    key.add_argument("file", metavar="FILE", type=Path, help="made with mode 0600 when it is not there")
+    for name, purpose in (
+        ("seal", "Seal every record of the archive anew, with the first key; the daemon must not run."),
+        ("unseal", "Write every record of the archive in plain text; the daemon must not run."),
+    ):
+        parser = _command(kinds, name, f"state:{name}", purpose)
+        add = parser.add_argument
+        add("--config.file", "--config", dest="config_file", type=Path, metavar="FILE", help="as of the daemon")
+        add("--storage.path", dest="storage_path", metavar="FOLDER", help="store.directory: where its archive is")
 
 
 def _dashboard_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:

@@ -5,6 +5,7 @@ import fcntl
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 from aiops.app.assembly import bank_signature
@@ -24,6 +25,7 @@ from aiops.store import snapshot
 from aiops.store.batch import Told
 from aiops.store.codec import Codec
 from aiops.store.journal import Journal, JournalHealth
+from aiops.store.seal import Keyring
 from aiops.store.view import ArchiveView
 
 _LOG = logging.getLogger("aiops.app.state")
@@ -39,6 +41,26 @@ class StateInUse(OSError):
     """Another daemon owns the folder: two would overwrite each other's memory."""
 
 
+def take_lock(directory: Path) -> IO[str]:
+    """Own a folder until the file is closed or the process ends, however it ends.
+
+    Raises
+    ------
+    StateInUse
+        When another process owns it.
+    OSError
+        When it cannot be written.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = (directory / "lock").open("a", encoding="ascii")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise StateInUse(f"another aiops uses {directory}; give this one its own --storage.path") from None
+    return lock
+
+
 class State:
     """Restores the pipeline at start, and keeps what it decides."""
 
@@ -48,9 +70,10 @@ class State:
         self._signature = bank_signature(config)
         self._clock = clock
         self._faults = OnChange(_LOG, clock.monotonic)
-        self.view = ArchiveView(store.archive_path)
+        keys = Keyring(store.encryption_key_file)
+        self.view = ArchiveView(store.archive_path, keys)
         self.journal = Journal(
-            store.archive_path, retention_seconds=store.retention, max_bytes=store.max_archive, clock=clock
+            store.archive_path, retention_seconds=store.retention, max_bytes=store.max_archive, clock=clock, keys=keys
         )
         self.snapshots_written = 0
         self.snapshot_failures = 0
@@ -60,23 +83,6 @@ class State:
         """What each receiver heard last of each incident."""
         self._lock: IO[str] | None = None
 
-    def _take_lock(self) -> None:
-        """Own the folder until the process ends, however it ends. A folder that cannot be written has no owner."""
-        path = self._settings.directory / "lock"
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = path.open("a", encoding="ascii")
-        except OSError as error:
-            _LOG.warning("state cannot be kept", extra={"error": str(error)})
-            return
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            where = self._settings.directory
-            raise StateInUse(f"another aiops uses {where}; give this one its own --storage.path") from None
-        self._lock = lock
-
     def open(self, pipeline: Pipeline, capacity: Capacity | None = None) -> None:
         """Bring the pipeline back to where it was. Blocks for the disk; damage costs a warm-up, never the start.
 
@@ -85,8 +91,25 @@ class State:
         StateInUse
             When another daemon runs on the same folder.
         """
-        self._take_lock()
+        try:
+            self._lock = take_lock(self._settings.directory)
+        except StateInUse:
+            raise
+        except OSError as error:  # a folder that cannot be written has no owner
+            _LOG.warning("state cannot be kept", extra={"error": str(error)})
         self.journal.start()
+        self._restore_learnt(pipeline, capacity)
+        heard = self.view.load_notified(_REMEMBERED)
+        self.notified = {(one.receiver, one.incident): one for one in reversed(heard)}
+        alerts = self.view.load_alerts()
+        pipeline.machine.restore([one for one in alerts if one.key.series.signal != EXTERNAL], self._clock.now())
+        pipeline.externals.restore(one for one in alerts if one.key.series.signal == EXTERNAL)
+        pipeline.machine.remember(self.view.recent_transitions(_REMEMBERED))
+        pipeline.grouping.restore(self.view.load_incidents(since=self._clock.now() - self._settings.retention))
+        if alerts:
+            _LOG.info("alerts restored", extra={"alerts": len(alerts)})
+
+    def _restore_learnt(self, pipeline: Pipeline, capacity: Capacity | None) -> None:
         loaded = snapshot.read(self._settings.snapshot_path, self._clock.now())
         if loaded.problem:
             _LOG.warning("%s", loaded.problem)
@@ -112,15 +135,6 @@ class State:
                 except (ValueError, KeyError, TypeError) as error:
                     _LOG.warning("error budgets are not usable: %s", error)
             self.snapshot_at = loaded.snapshot.saved_at
-        heard = self.view.load_notified(_REMEMBERED)
-        self.notified = {(one.receiver, one.incident): one for one in reversed(heard)}
-        alerts = self.view.load_alerts()
-        pipeline.machine.restore([one for one in alerts if one.key.series.signal != EXTERNAL], self._clock.now())
-        pipeline.externals.restore(one for one in alerts if one.key.series.signal == EXTERNAL)
-        pipeline.machine.remember(self.view.recent_transitions(_REMEMBERED))
-        pipeline.grouping.restore(self.view.load_incidents(since=self._clock.now() - self._settings.retention))
-        if alerts:
-            _LOG.info("alerts restored", extra={"alerts": len(alerts)})
 
     def configure(self, config: Config) -> None:
         """After a reload: what is learnt from now on carries the signature of the new settings."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from aiops import __version__
 from aiops.store.batch import Statement
 from aiops.store.quarantine import quarantine
+from aiops.store.seal import UNSEALED, KeyMissing, Seal
 
 APPLICATION_ID = 0x61696F70
 """``aiop``: tells our file from any other SQLite file."""
@@ -66,6 +67,12 @@ _OLDEST_TENTH = (
     "DELETE FROM told WHERE incident NOT IN (SELECT id FROM incidents)",
 )
 _TABLES = ("meta", "alerts", "transitions", "incidents", "marks", "opinions", "told", "windows", "notified")
+_SEALED_BY = "sealed_by "
+_ANEW = (
+    *(f"UPDATE {table} SET record = anew(record)" for table in _TABLES[1:]),  # noqa: S608 - our own names
+    "UPDATE incidents SET title = hidden(title)",
+    "UPDATE marks SET detail = hidden(detail)",
+)
 _COMPANIONS = ("-wal", "-shm")
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR}
 _TROUBLE = {
@@ -106,13 +113,15 @@ class Archive:
         self._connection = connection
 
     @classmethod
-    def open(cls, path: Path, now: float) -> tuple["Archive", str]:
+    def open(cls, path: Path, now: float, seal: Seal = UNSEALED) -> tuple["Archive", str]:
         """Open or create, check and migrate; a damaged file is put aside and a fresh one begun.
 
         Parameters
         ----------
         now
             UTC seconds; names the file put aside.
+        seal
+            With what records are going to be sealed.
 
         Returns
         -------
@@ -121,11 +130,13 @@ class Archive:
 
         Raises
         ------
+        KeyMissing
+            When it holds records that are sealed with another key; nothing is changed then.
         sqlite3.Error, OSError
             When the disk does not allow it now.
         """
         try:
-            return cls(_connect(path)), ""
+            return cls(_connect(path, seal)), ""
         except Damaged as error:
             problem = str(error)
         except sqlite3.Error as error:
@@ -135,7 +146,7 @@ class Archive:
         place = quarantine(path, now, companions=_COMPANIONS)
         if place is None:
             raise PermissionError(f"the archive {path} is not usable ({problem}), and it cannot be moved away")
-        return cls(_connect(path)), f"the archive {path} is not usable ({problem}), moved to {place.name}"
+        return cls(_connect(path, seal)), f"the archive {path} is not usable ({problem}), moved to {place.name}"
 
     def write(self, statements: Iterable[Statement]) -> None:
         """Carry out everything or nothing.
@@ -173,6 +184,37 @@ class Archive:
         self.write((sql, ()) for sql in _OLDEST_TENTH)
         return self._connection.total_changes > before
 
+    def reseal(self, seal: Seal) -> tuple[int, list[str]]:
+        """Write every record anew, sealed with the first key (or with none), and leave nothing of before in the file.
+
+        Returns
+        -------
+        tuple
+            How many records there are, and why those that do not open stay as they are.
+        """
+        problems: list[str] = []
+
+        count = 0
+
+        def anew(text: str) -> str:
+            nonlocal count
+            count += 1
+            try:
+                return seal.shut(seal.opened(text))
+            except ValueError as error:
+                problems.append(str(error))
+                return text
+
+        self._connection.create_function("anew", 1, anew)
+        self._connection.create_function("hidden", 1, seal.hidden)
+        self.write((sql, ()) for sql in _ANEW)
+        if not problems:
+            row = (f"{_SEALED_BY}%", _SEALED_BY + seal.shuts)
+            self.write([("DELETE FROM meta WHERE key LIKE ? AND key != ?", row)])
+        self._connection.execute("VACUUM")
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return count, problems
+
     def used_bytes(self) -> int:
         """Size of the file without its free pages."""
         pages, free, size = (
@@ -186,7 +228,7 @@ class Archive:
         self._connection.close()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, seal: Seal) -> sqlite3.Connection:
     if path.exists() and not path.is_file():
         raise Damaged("not a regular file")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -196,6 +238,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection)
+        _admit(connection, seal)
     except BaseException:
         connection.close()
         raise
@@ -236,6 +279,17 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
     statements.append((f"PRAGMA application_id = {APPLICATION_ID}", ()))
     statements.append((f"PRAGMA user_version = {len(MIGRATIONS)}", ()))
     _transaction(connection, statements)
+
+
+def _admit(connection: sqlite3.Connection, seal: Seal) -> None:
+    """Refuse to add records while older ones cannot be opened: what is written next might replace them."""
+    rows = connection.execute("SELECT key FROM meta WHERE key LIKE ?", (f"{_SEALED_BY}%",)).fetchall()
+    known = {str(key).removeprefix(_SEALED_BY) for [key] in rows}
+    for name in sorted(known - set(seal.keys)):
+        raise KeyMissing(f"it is sealed with the key {name}, {seal.absent}")
+    if seal.shuts and seal.shuts not in known:
+        row = (_SEALED_BY + seal.shuts, f"aiops {__version__}")
+        _transaction(connection, [("INSERT INTO meta VALUES (?, ?)", row)])
 
 
 def _transaction(connection: sqlite3.Connection, statements: Iterable[Statement]) -> None:

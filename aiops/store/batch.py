@@ -12,6 +12,7 @@ from aiops.incidents.feedback import Opinion
 from aiops.incidents.policy import Window
 from aiops.signals.types import Mark
 from aiops.store.codec import Codec
+from aiops.store.seal import UNSEALED, Seal
 
 ALERTS = Codec(Alert)
 ALERT_KEYS = Codec(AlertKey)
@@ -68,34 +69,34 @@ class Batch:
         )
         return sum(map(len, each))
 
-    def statements(self) -> list[Statement]:
-        """SQL of the batch.
+    def statements(self, seal: Seal = UNSEALED) -> list[Statement]:
+        """SQL of the batch, its records sealed.
 
         Raises
         ------
         ValueError
             When a record cannot be written as JSON.
         """
-        return [*self._statements()]
+        return [*self._statements(seal)]
 
-    def _statements(self) -> Iterator[Statement]:
+    def _statements(self, seal: Seal) -> Iterator[Statement]:
         for transition in self.transitions:
-            yield _insert_transition(transition)
-            yield _put_alert(transition.alert)
+            yield _insert_transition(transition, seal)
+            yield _put_alert(transition.alert, seal)
         if self.alerts is not None:
             yield "DELETE FROM alerts", ()
-            yield from map(_put_alert, self.alerts)
-        yield from map(_put_incident, self.incidents)
-        yield from map(_insert_mark, self.marks)
-        yield from map(_put_opinion, self.opinions)
-        yield from map(_put_notified, self.notified)
+            yield from (_put_alert(alert, seal) for alert in self.alerts)
+        yield from (_put_incident(incident, seal) for incident in self.incidents)
+        yield from (_insert_mark(mark, seal) for mark in self.marks)
+        yield from (_put_opinion(opinion, seal) for opinion in self.opinions)
+        yield from (_put_notified(notified, seal) for notified in self.notified)
         for told in self.told:
-            row = (told.incident, told.author, told.at, told.record)
+            row = (told.incident, told.author, told.at, seal.shut(told.record))
             yield "INSERT OR REPLACE INTO told VALUES (?, ?, ?, ?)", row
-        yield from map(_put_window, self.windows)
+        yield from (_put_window(window, seal) for window in self.windows)
 
 
-def _put_alert(alert: Alert) -> Statement:
+def _put_alert(alert: Alert, seal: Seal) -> Statement:
     key = ALERT_KEYS.dump(alert.key)
     if alert.state == AlertState.INACTIVE:
         return "DELETE FROM alerts WHERE key = ?", (key,)
@@ -109,11 +110,11 @@ def _put_alert(alert: Alert) -> Statement:
         alert.updated_at,
         alert.ended_at,
         alert.incident,
-        ALERTS.dump(alert),
+        seal.shut(ALERTS.dump(alert)),
     )
 
 
-def _insert_transition(transition: Transition) -> Statement:
+def _insert_transition(transition: Transition, seal: Seal) -> Statement:
     alert = transition.alert
     return "INSERT INTO transitions VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", (
         transition.at,
@@ -123,33 +124,33 @@ def _insert_transition(transition: Transition) -> Statement:
         alert.state.value,
         transition.reason.kind.value,
         alert.incident,
-        TRANSITIONS.dump(transition),
+        seal.shut(TRANSITIONS.dump(transition)),
     )
 
 
-def _put_incident(incident: Incident) -> Statement:
+def _put_incident(incident: Incident, seal: Seal) -> Statement:
     return "INSERT OR REPLACE INTO incidents VALUES (?, ?, ?, ?, ?, ?, ?)", (
         incident.id,
-        incident.title,
+        seal.hidden(incident.title),
         incident.severity.value,
         incident.started_at,
         incident.updated_at,
         incident.ended_at,
-        INCIDENTS.dump(incident),
+        seal.shut(INCIDENTS.dump(incident)),
     )
 
 
-def _insert_mark(mark: Mark) -> Statement:
+def _insert_mark(mark: Mark, seal: Seal) -> Statement:
     return "INSERT INTO marks VALUES (NULL, ?, ?, ?, ?, ?)", (
         mark.at,
         mark.kind.value,
         mark.entity.kind.value,
-        mark.detail,
-        MARKS.dump(mark),
+        seal.hidden(mark.detail),
+        seal.shut(MARKS.dump(mark)),
     )
 
 
-def _put_opinion(opinion: Opinion) -> Statement:
+def _put_opinion(opinion: Opinion, seal: Seal) -> Statement:
     return "INSERT OR REPLACE INTO opinions VALUES (?, ?, ?, ?, ?, ?, ?)", (
         opinion.id,
         opinion.at,
@@ -157,23 +158,23 @@ def _put_opinion(opinion: Opinion) -> Statement:
         opinion.judgement.value,
         opinion.incident,
         opinion.undone_at,
-        OPINIONS.dump(opinion),
+        seal.shut(OPINIONS.dump(opinion)),
     )
 
 
-def _put_window(window: Window) -> Statement:
+def _put_window(window: Window, seal: Seal) -> Statement:
     return "INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?)", (
         window.id,
         window.begins_at,
         window.ends_at,
-        WINDOWS.dump(window),
+        seal.shut(WINDOWS.dump(window)),
     )
 
 
-def _put_notified(notified: Notified) -> Statement:
+def _put_notified(notified: Notified, seal: Seal) -> Statement:
     return "INSERT OR REPLACE INTO notified VALUES (?, ?, ?, ?)", (
         notified.receiver,
         notified.incident,
         notified.at,
-        NOTIFIED.dump(notified),
+        seal.shut(NOTIFIED.dump(notified)),
     )

@@ -23,6 +23,7 @@ from aiops.kit.retry import backoff_seconds
 from aiops.signals.types import Mark
 from aiops.store.archive import Archive, is_damage, is_trouble
 from aiops.store.batch import Batch, Statement, Told
+from aiops.store.seal import Keyring
 
 _LOG = logging.getLogger(__name__)
 _BATCHES_PER_WRITE = 256
@@ -68,6 +69,8 @@ class Journal:
         Records that wait at most.
     retry_seconds
         Base of the wait after a failed write: exponential with jitter, at most 30 times this.
+    keys
+        What records are sealed with. A key that is missing is trouble like a full disk.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Journal:
         capacity: int = 10_000,
         retry_seconds: float = 1.0,
         clock: Clock = SYSTEM_CLOCK,
+        keys: Keyring | None = None,
     ) -> None:
         self._path = path
         self._retention_seconds = retention_seconds
@@ -86,6 +90,7 @@ class Journal:
         self._capacity = capacity
         self._retry_seconds = retry_seconds
         self._clock = clock
+        self._keys = keys or Keyring(None)
         self._rng = random.Random()  # noqa: S311 - jitter
         self._archive: Archive | None = None
         self._next_prune = 0.0
@@ -235,7 +240,7 @@ class Journal:
 
     def _open(self) -> Archive:
         if self._archive is None:
-            self._archive, put_aside = Archive.open(self._path, self._clock.now())
+            self._archive, put_aside = Archive.open(self._path, self._clock.now(), self._keys.seal())
             if put_aside:
                 _LOG.warning("%s", put_aside)
                 with self._changed:
@@ -265,7 +270,7 @@ class Journal:
 
     def _encoded(self, batch: Batch) -> list[Statement] | None:
         try:
-            return batch.statements()
+            return batch.statements(self._keys.seal())
         except Exception:  # noqa: BLE001 - supervision, as below
             # Whatever is wrong with a record must not hold back those behind it.
             _LOG.exception("journal: a record cannot be written and is lost")

@@ -1,9 +1,11 @@
 """Settings of the store: where state lives, how much of it, how long."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from aiops.kit.settings import Duration, Section, Size
 
@@ -50,6 +52,16 @@ class StoreSettings(Section):
     """How long transitions, closed incidents and marks are kept: a quarter, the habit of reviews."""
     max_archive: Size = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
     """Size above which the oldest records of the archive go before their time; some 400 000 transitions."""
+    encryption_key_file: Path | None = None
+    """File of keys, one a line (``aiops state key FILE`` adds one), mode 0600: the archive then keeps what alerts,
+    incidents, people and language models said sealed. The first key seals, all of them open; read at the start. Without
+    the file the daemon runs and pages, and the archive waits for it. Off: a key that is lost costs the history."""
+
+    @model_validator(mode="after")
+    def _can_seal(self) -> Self:
+        if self.encryption_key_file is not None and find_spec("cryptography") is None:
+            raise ValueError("encryption_key_file needs the package cryptography: pip install 'aiops[encryption]'")
+        return self
 
     @property
     def archive_path(self) -> Path:

@@ -2,14 +2,15 @@
 
 Each call opens its own short connection, blocks for the disk (call it in a thread from an event loop) and never
 raises for the disk's sake: the answer is what can be read, and :attr:`ArchiveView.problem` says why it is less than
-expected. A record that cannot be understood costs itself.
+expected. A record that cannot be understood, or opened without its key, costs itself.
 """
 
-import json
 import logging
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from aiops.incidents.alert import Alert, Incident, Notified, Transition
 from aiops.incidents.feedback import Opinion
@@ -17,6 +18,7 @@ from aiops.incidents.policy import Window
 from aiops.signals.types import Mark
 from aiops.store.batch import ALERTS, INCIDENTS, MARKS, NOTIFIED, OPINIONS, TRANSITIONS, WINDOWS, Told
 from aiops.store.codec import Codec, Record
+from aiops.store.seal import Keyring
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,8 +32,10 @@ class ArchiveView:
         Why the last call could not read everything; empty when it could.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: Keyring | None = None) -> None:
         self._path = path
+        self._keys = keys or Keyring(None)
+        self._logged = ""
         self.problem = ""
 
     def load_alerts(self) -> list[Alert]:
@@ -77,40 +81,51 @@ class ArchiveView:
 
     def load_told(self, author: str) -> list[str]:
         """Records of one author about incidents, oldest first, as the author wrote them."""
-        return self._read("SELECT record FROM told WHERE author = ? ORDER BY at, incident", author)
+        return self._opened(str, "SELECT record FROM told WHERE author = ? ORDER BY at, incident", author)
 
     def told_of(self, incident: str) -> list[Told]:
         """Everything that was told of an incident, oldest first."""
-        sql = "SELECT json_array(incident, author, at, record) FROM told WHERE incident = ? ORDER BY at, author"
-        return [Told(*json.loads(row)) for row in self._read(sql, incident)]
+        return self._opened(
+            lambda record, author, at: Told(incident, author, at, record),
+            "SELECT record, author, at FROM told WHERE incident = ? ORDER BY at, author",
+            incident,
+        )
 
-    def _read(self, sql: str, *values: float | str) -> list[str]:
+    def _records(self, codec: Codec[Record], sql: str, *values: float | str) -> list[Record]:
+        return self._opened(codec.load, sql, *values)
+
+    def _opened(self, load: Callable[..., Record], sql: str, *values: float | str) -> list[Record]:
+        """What ``load`` makes of the first column, opened, and of the others."""
+        seal, records, problems = self._keys.opener(), [], []
+        for text, *others in self._read(sql, *values):
+            try:
+                records.append(load(seal.opened(str(text)), *others))
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            self._report(f"{len(problems)} record(s) in the archive {self._path} are not readable: {problems[0]}")
+        return records
+
+    def _read(self, sql: str, *values: float | str) -> list[tuple[Any, ...]]:
         self.problem = ""
         try:
-            return self._texts(sql, values)
+            return self._rows(sql, values)
         except FileNotFoundError:
             return []
         except (sqlite3.Error, OSError) as error:
             self._report(f"cannot read the archive {self._path}: {error}")
             return []
 
-    def _records(self, codec: Codec[Record], sql: str, *values: float | str) -> list[Record]:
-        records = []
-        for text in self._read(sql, *values):
-            try:
-                records.append(codec.load(text))
-            except ValueError as error:
-                self._report(f"a record in the archive {self._path} is not readable: {error}")
-        return records
-
-    def _texts(self, sql: str, values: tuple[float | str, ...]) -> list[str]:
+    def _rows(self, sql: str, values: tuple[float | str, ...]) -> list[tuple[Any, ...]]:
         self._path.stat()
         # Not mode=ro: that cannot recover the log of a killed writer. query_only keeps it honest.
         location = f"{self._path.absolute().as_uri()}?mode=rw"
         with closing(sqlite3.connect(location, uri=True, timeout=1.0)) as connection:
             connection.execute("PRAGMA query_only = ON")
-            return [str(row[0]) for row in connection.execute(sql, values)]
+            return connection.execute(sql, values).fetchall()
 
     def _report(self, problem: str) -> None:
         self.problem = problem
-        _LOG.warning("%s", problem)
+        if problem != self._logged:
+            self._logged = problem
+            _LOG.warning("%s", problem)

@@ -17,6 +17,7 @@ from aiops.kit.clock import Clock
 from aiops.signals.types import Entity, EntityKind, Mark, MarkKind
 from aiops.store.archive import MIGRATIONS
 from aiops.store.journal import Journal
+from aiops.store.seal import Keyring
 from aiops.store.view import ArchiveView
 from tests.store import records
 from tests.store.records import alert, incident, mark, transition
@@ -32,6 +33,7 @@ def journal_at(
     max_bytes: int = 2**30,
     retention_seconds: float = 1e12,
     clock: Clock | None = None,
+    keys: Keyring | None = None,
 ) -> Journal:
     return Journal(
         path,
@@ -40,6 +42,7 @@ def journal_at(
         capacity=capacity,
         retry_seconds=0.01,
         clock=clock or Clock(now=lambda: NOW),
+        keys=keys,
     )
 
 

@@ -13,6 +13,7 @@ from aiops.incidents.feedback import Judgement, Opinion
 from aiops.kit.files import write_atomically
 from aiops.render.review import Happened, Review, Rule, Told, html, markdown
 from aiops.signals.types import Mark, MarkKind
+from aiops.store.seal import Keyring
 from aiops.store.view import ArchiveView
 
 _MOST = 200_000
@@ -29,8 +30,8 @@ def report(args: Namespace) -> int:
     archive = config.store.directory / _ARCHIVE
     if not archive.is_file():
         raise CommandFailedError(f"{archive} is not there; expected the archive of a daemon (--storage.path)")
-    now = time.time()
-    review = review_of(ArchiveView(archive), now - args.since, now, budget_per_week=config.detect.budget)
+    view, now = ArchiveView(archive, Keyring(config.store.encryption_key_file)), time.time()
+    review = review_of(view, now - args.since, now, budget_per_week=config.detect.budget)
     text = html(review) if args.output == "html" else markdown(review)
     if args.out is None:
         write(text)

@@ -1,0 +1,135 @@
+"""Sealed state in the daemon and on the command line: no words on the disk, and a lost key costs only what it must."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from aiops.app.cli import main
+from aiops.app.daemon import Daemon
+from aiops.explain.settings import ExplainSettings, LlmSettings
+from aiops.lab.fleet import Fleet
+from aiops.store.seal import add_key
+from aiops.store.settings import StoreSettings
+from aiops.store.view import ArchiveView
+from tests.app.test_daemon import configured, firing, fleet, running, until  # noqa: F401 - a fixture
+from tests.app.test_explain import honest
+from tests.app.test_explain_live import says
+from tests.explain.llm_server import serving
+
+WEBHOOK = {
+    "version": "4",
+    "groupKey": "{}",
+    "alerts": [
+        {"status": "firing", "labels": {"alertname": "Disk", "job": "lab"}, "startsAt": "2026-01-01T00:00:00Z",
+         "annotations": {"summary": "canary-annotation", "description": "canary-annotation"}, "fingerprint": "f00"},
+    ],
+}  # fmt: skip
+
+
+def chatty(findings: Mapping[str, object]) -> str:
+    answer = json.loads(honest(findings))
+    answer["sentences"].append({"text": "The canary-model took 79 W off the bus.", "evidence": []})
+    return json.dumps(answer)
+
+
+async def told(daemon: Daemon) -> None:
+    """People and programs say what only they can know."""
+    (alert,) = [one for one in daemon.pipeline.machine.alerts.values() if one.key.rule == "TargetDown"]
+    base = f"http://127.0.0.1:{daemon.server.port}/api/v1"
+    window = {"name": "canary-window", "lasts": "1h", "matches": {"job": "nobody"}}
+    saying = {"incident": alert.incident, "judgement": "true", "note": "canary-note", "cause": "canary-cause"}
+    async with ClientSession() as session:
+        for path, body in (
+            ("alertmanager", WEBHOOK),
+            ("maintenance", window),
+            ("marks", {"text": "canary-deploy"}),
+            ("feedback", saying),
+        ):
+            async with session.post(f"{base}/{path}", json=body) as answer:
+                assert answer.status < 300, (path, await answer.text())
+
+
+def shown(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+async def test_nothing_that_was_said_is_on_the_disk(fleet: Fleet, tmp_path: Path) -> None:  # noqa: F811
+    keys, state = tmp_path / "keys", tmp_path / "state"
+    add_key(keys)
+    async with serving(says(chatty)) as script:
+        llm = LlmSettings(url=script.url, model="m", settle=0.0, timeout=5.0)
+        store = StoreSettings(directory=state, encryption_key_file=keys, snapshot_interval=0.5)
+        config = configured(fleet, state).model_copy(update={"explain": ExplainSettings(llm=llm), "store": store})
+        async with running(config) as daemon:
+            await until(lambda: all(status.up for status in daemon.collectors.statuses()))
+            await fleet.strike(1, "dead")
+            await until(lambda: "TargetDown" in firing(daemon))
+            await told(daemon)
+            await until(lambda: daemon.explain.counts.worded > 0, 20.0)
+            written, snapshots = daemon.state.health().written_total, daemon.state.snapshots_written
+            await until(lambda: daemon.state.snapshots_written > snapshots)
+            await until(lambda: daemon.state.health().written_total > written)
+            running_files = shown(state)
+    files = shown(state)
+    assert {"archive.sqlite-wal", "snapshot.npz"} <= running_files.keys()
+    for name, content in [*running_files.items(), *files.items()]:
+        for word in (b"canary", b"Xid", b"took", b"cannot be read", b"out of bounds"):
+            assert word not in content, (name, word)
+    assert main(["state", "unseal", f"--storage.path={state}"]) == 1, "the keys have to be named"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIOPS_STORE__ENCRYPTION_KEY_FILE", str(keys))
+        assert main(["state", "unseal", f"--storage.path={state}"]) == 0
+    plain = (state / "archive.sqlite").read_bytes()
+    for word in ("annotation", "window", "deploy", "note", "cause", "model"):
+        assert f"canary-{word}".encode() in plain, f"{word} was never kept: the test shows nothing about it"
+
+
+async def test_a_daemon_that_lost_its_key_starts_and_pages(fleet: Fleet, tmp_path: Path) -> None:  # noqa: F811
+    keys, state = tmp_path / "keys", tmp_path / "state"
+    add_key(keys)
+    store = StoreSettings(directory=state, encryption_key_file=keys)
+    config = configured(fleet, state).model_copy(update={"store": store})
+    async with running(config) as daemon:
+        await until(lambda: all(status.up for status in daemon.collectors.statuses()))
+        await fleet.strike(1, "dead")
+        await until(lambda: "TargetDown" in firing(daemon))
+    kept = (state / "archive.sqlite").read_bytes()
+    keys.unlink()
+    async with running(config) as daemon:
+        assert daemon.state.restored, "numbers are not sealed"
+        await until(lambda: "TargetDown" in firing(daemon))
+        url = f"http://127.0.0.1:{daemon.server.port}/api/v1/status"
+        async with ClientSession() as session, session.get(url) as answer:
+            problem = (await answer.json())["data"]["storageProblem"]
+        assert f"the key file {keys} cannot be read: No such file or directory; expected one key a line" in problem
+        assert f"the key file {keys} cannot be read" in daemon.state.view.problem
+    assert (state / "archive.sqlite").read_bytes() == kept
+    assert not list(state.glob("*.bad-*"))
+
+
+def test_keys_and_sealing_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, state = tmp_path / "keys", tmp_path / "state"
+    where = f"--storage.path={state}"
+    assert main(["state", "key", str(keys)]) == 0
+    assert keys.stat().st_mode & 0o777 == 0o600
+    told = capsys.readouterr().err
+    assert keys.read_text().strip() not in told
+    assert main(["state", "seal", where]) == 1
+    assert "store.encryption_key_file names no file" in capsys.readouterr().err
+    monkeypatch.setenv("AIOPS_STORE__ENCRYPTION_KEY_FILE", str(keys))
+    assert main(["state", "seal", where]) == 1
+    assert "is not there; expected the archive of a daemon" in capsys.readouterr().err
+    assert main(["report", where]) == 1
+    state.mkdir()
+    (state / "archive.sqlite").touch()
+    assert main(["state", "seal", where]) == 0
+    assert "0 of 0 record(s) sealed" in capsys.readouterr().err
+    keys.chmod(0o644)
+    assert main(["state", "seal", where]) == 1
+    assert "has mode 0644; expected 0600" in capsys.readouterr().err
+    assert ArchiveView(state / "archive.sqlite").load_alerts() == []
