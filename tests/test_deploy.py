@@ -7,19 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
+from aiops import __version__
 from aiops.app.config import Config
 from aiops.app.config_load import Sources, load
 from aiops.kit.settings import Section
-
-ROOT = Path(__file__).resolve().parents[1]
-DEPLOY = ROOT / "deploy"
-KUSTOMIZE = DEPLOY / "kustomize"
-KUBERNETES = "1.33"
-Document = dict[str, Any]
+from tests import cluster
+from tests.cluster import DEPLOY, KUSTOMIZE, ROOT, Document
 
 
 def manifests() -> Iterator[tuple[Path, Document]]:
@@ -42,76 +38,52 @@ def named(items: list[tuple[Path, Document]]) -> list[Any]:
 
 @pytest.mark.parametrize("document", named([item for item in CORE if "sidecar" not in item[0].parts]))
 def test_core_kinds_are_valid_to_the_last_field(document: Document) -> None:
-    kubernetes_validate.validate(document, KUBERNETES, strict=True)
-
-
-def test_the_sidecar_is_valid_in_somebody_s_deployment() -> None:
-    patch = yaml.safe_load((KUSTOMIZE / "components/sidecar/patch.yaml").read_text())
-    labels = {"app": "vllm", "aiops/sidecar": "true"}
-    patch["metadata"] |= {"labels": labels}
-    patch["spec"] |= {"selector": {"matchLabels": labels}}
-    patch["spec"]["template"] |= {"metadata": {"labels": labels}}
-    kubernetes_validate.validate(patch, KUBERNETES, strict=True)
+    cluster.valid(document)
 
 
 @pytest.mark.parametrize("document", named(WORKLOADS))
 def test_pods_may_do_little(document: Document) -> None:
-    pod = document["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    both = {**pod.get("securityContext", {}), **container["securityContext"]}
-    assert both["runAsNonRoot"] is True
-    assert both["runAsUser"] == 65532
-    assert both["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert both["readOnlyRootFilesystem"] is True
-    assert both["allowPrivilegeEscalation"] is False
-    assert both["capabilities"] == {"drop": ["ALL"]}
-    assert not {"hostPID", "hostNetwork", "hostIPC"} & pod.keys()
-    assert "nvidia.com/gpu" not in yaml.safe_dump(container["resources"])
-    assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
-    assert "memory" in container["resources"]["limits"]
-    assert not container["image"].endswith(":latest")
-    if "serviceAccountName" in pod:
-        assert pod["automountServiceAccountToken"] is False
+    cluster.harmless(document)
 
 
 @pytest.mark.parametrize("document", named(WORKLOADS))
 def test_names_inside_a_pod_agree(document: Document) -> None:
-    pod = document["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    volumes = {volume["name"] for volume in pod["volumes"]}
-    volumes |= {claim["metadata"]["name"] for claim in document["spec"].get("volumeClaimTemplates", ())}
-    mounted = {mount["name"] for mount in container["volumeMounts"]}
-    assert mounted == volumes
-    writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
-    assert writable == {"/var/lib/aiops", "/tmp"}
-    ports = {port["name"] for port in container["ports"]}
-    probes = [container[kind] for kind in ("livenessProbe", "readinessProbe") if kind in container]
-    assert {probe["httpGet"]["port"] for probe in probes} <= ports
-    # What the liveness probe asks stays open when the API asks for credentials.
-    assert {probe["httpGet"]["path"] for probe in probes} <= {"/-/healthy", "/-/ready"}
+    cluster.agreed(document)
 
 
-def test_selectors_find_the_pods() -> None:
-    by_kind: dict[str, list[Document]] = {}
-    for _, document in MANIFESTS:
-        by_kind.setdefault(document["kind"], []).append(document)
-    for kind in ("DaemonSet", "StatefulSet"):
-        (workload,) = by_kind[kind]
-        labels = workload["spec"]["template"]["metadata"]["labels"]
-        ports = {port["name"] for port in workload["spec"]["template"]["spec"]["containers"][0]["ports"]}
-        selectors = [
-            workload["spec"]["selector"]["matchLabels"],
-            by_kind["Service"][0]["spec"]["selector"],
-            by_kind["NetworkPolicy"][0]["spec"]["podSelector"]["matchLabels"],
-            by_kind["PodMonitor"][0]["spec"]["selector"]["matchLabels"],
-            by_kind["PodDisruptionBudget"][0]["spec"]["selector"]["matchLabels"],
-        ]
-        assert all(selector.items() <= labels.items() for selector in selectors)
-        assert {port["targetPort"] for port in by_kind["Service"][0]["spec"]["ports"]} <= ports
-        assert {end["port"] for end in by_kind["PodMonitor"][0]["spec"]["podMetricsEndpoints"]} <= ports
-        assert {
-            port["port"] for rule in by_kind["NetworkPolicy"][0]["spec"]["ingress"] for port in rule["ports"]
-        } <= ports
+@pytest.mark.parametrize("overlay", ["daemonset", "hub"])
+def test_what_kustomize_makes_is_valid_and_fits_together(
+    overlay: str, real_program: Callable[[str], str], tmp_path: Path
+) -> None:
+    made = cluster.kustomized(real_program("kubectl"), tmp_path, overlay, "prometheus-operator")
+    cluster.checked(made)
+    (config,) = [document for document in made if document["kind"] == "ConfigMap"]
+    assert config["data"] == {"aiops.yaml": (KUSTOMIZE / "base/aiops.yaml").read_text()}
+    (workload,) = [document for document in made if "template" in document.get("spec", {})]
+    assert workload["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] == config["metadata"]["name"]
+    assert workload["spec"]["template"]["spec"]["containers"][0]["image"] == f"aiops:{__version__}"
+
+
+def test_kustomize_puts_the_sidecar_into_somebody_s_deployment(
+    real_program: Callable[[str], str], tmp_path: Path
+) -> None:
+    labels = {"app": "vllm", "aiops/sidecar": "true"}
+    engine = {"name": "vllm", "image": "vllm/vllm-openai:v0.11.0", "ports": [{"containerPort": 8000}]}
+    theirs = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "vllm", "labels": labels},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [engine]}},
+        },
+    }
+    (tmp_path / "vllm.yaml").write_text(yaml.safe_dump(theirs))
+    (made,) = cluster.kustomized(real_program("kubectl"), tmp_path, None, "sidecar", resources=["vllm.yaml"])
+    cluster.valid(made)
+    containers = {one["name"]: one for one in made["spec"]["template"]["spec"]["containers"]}
+    assert containers["vllm"] == engine
+    assert containers["aiops"]["image"] == f"aiops:{__version__}"
 
 
 @pytest.mark.parametrize("file", sorted(KUSTOMIZE.rglob("kustomization.yaml")), ids=lambda file: file.parent.name)

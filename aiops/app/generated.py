@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from aiops.app.boards import generated as dashboards
 from aiops.app.cause_page import page as cause_page
+from aiops.app.chart import generated as chart
 from aiops.app.cli import build_parser
 from aiops.app.config import Config, json_schema
 from aiops.app.config_lint import CODES
@@ -105,5 +106,6 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/reference/signals.md": lambda: signals_page(SIGNALS.values()),
     **rule_pack(),
     **dashboards(),
+    **chart(),
     "docs/reference/metrics.md": metrics,
 }

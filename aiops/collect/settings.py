@@ -46,7 +46,7 @@ def _from_text(value: object) -> object:
     return {"url": value} if isinstance(value, str) else value
 
 
-StaticTarget = Annotated[TargetSettings, BeforeValidator(_from_text)]
+StaticTarget = Annotated[TargetSettings, BeforeValidator(_from_text, json_schema_input_type=str | TargetSettings)]
 
 
 class LimitSettings(Section):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jsonschema  # type: ignore[import-untyped]  # it ships no types
 import pytest
+import yaml
 
 from aiops.app.cli import build_parser, main
 from aiops.app.config import Config, json_schema
@@ -34,18 +35,19 @@ def test_render_writes_once_and_then_agrees(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_every_setting_is_documented() -> None:
+    whole = json_schema()
+
     def undocumented(schema: dict[str, object], name: str) -> list[str]:
         properties = schema.get("properties", {})
         assert isinstance(properties, dict)
-        definitions = json_schema()["$defs"]
+        definitions = whole["$defs"]
         return [
             f"{name}.{key}"
             for key, field in properties.items()
             if not field.get("description") and not definitions[field["$ref"].rpartition("/")[2]].get("description")
         ]
 
-    schema = json_schema()
-    assert [*undocumented(schema, "Config"), *(x for n, s in schema["$defs"].items() for x in undocumented(s, n))] == []
+    assert [*undocumented(whole, "Config"), *(x for n, s in whole["$defs"].items() for x in undocumented(s, n))] == []
 
 
 def test_every_flag_has_a_meaning() -> None:
@@ -62,6 +64,7 @@ def test_the_schema_accepts_the_defaults_and_refuses_a_typo() -> None:
     jsonschema.Draft202012Validator.check_schema(json_schema())
     assert validator.is_valid({})
     assert validator.is_valid({"interval": "5s", "log": {"level": "debug"}})
+    assert validator.is_valid(yaml.safe_load((ROOT / "deploy/kustomize/base/aiops.yaml").read_text()))
     assert not validator.is_valid({"intervall": "5s"})
     defaults = json.loads(json.dumps(effective(load(Config, Sources(None, {})))))
     assert [error.message for error in validator.iter_errors(defaults)] == []
