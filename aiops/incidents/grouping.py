@@ -18,6 +18,8 @@ from aiops.incidents.places import Fleet, Place
 from aiops.incidents.settings import IncidentSettings
 from aiops.signals.types import SeriesKey
 
+_MOST_USED = 10_000
+"""Ids that are remembered, so that none is given twice."""
 _RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
 
@@ -47,6 +49,7 @@ class Grouping:
         self._settings = settings
         self._fleet = Fleet(this_host)
         self._kept: dict[str, _Kept] = {}
+        self._used: dict[str, None] = {}
         self._last_step_at: float | None = None
 
     @property
@@ -57,6 +60,9 @@ class Grouping:
     def restore(self, incidents: Iterable[Incident]) -> None:
         """Go on from kept incidents; how long they were quiet is not known, and taken as not at all."""
         storm = self._settings.storm_window
+        incidents = sorted(incidents, key=lambda one: (one.started_at, one.id))  # the older one is joined first
+        for one in incidents:
+            self._use(one.id)
         self._kept = {one.id: _Kept(one, dict.fromkeys(one.members), opened_seconds=storm) for one in incidents}
 
     def step(
@@ -154,14 +160,27 @@ class Grouping:
         return _Kept(incident, {})
 
     def _id(self, alert: Alert) -> str:
-        """Short id that two daemons agree on, whose clocks and ticks differ by seconds.
+        """Short id that two daemons agree on, whose clocks and ticks differ by seconds: of the place and the time.
 
-        The start is rounded down to whole flap windows. The same alert cannot open two incidents within one:
-        it would have reopened the first.
+        The start is rounded down to whole flap windows. A second incident of one place and window, or one that a clock
+        that was set back brings there, is named by the alert that began it, too.
         """
         window = int(alert.started_at // self._settings.flap_window)
-        text = "\n".join((*order(alert.key), str(window)))
-        return hashlib.blake2s(text.encode("utf-8", "replace"), digest_size=6).hexdigest()
+        parts = (*self._fleet.name(alert.key.series.entity), str(window))
+        more = ((), order(alert.key), (*order(alert.key), repr(alert.started_at)))
+        names = [_digest((*parts, *each)) for each in more]
+        name = next((one for one in names if one not in self._used), names[-1])
+        self._use(name)
+        return name
+
+    def _use(self, name: str) -> None:
+        self._used[name] = None
+        if len(self._used) > _MOST_USED:
+            del self._used[next(iter(self._used))]
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.blake2s("\n".join(parts).encode("utf-8", "replace"), digest_size=6).hexdigest()
 
 
 def _told_by_the_worst(incident: Incident, alert: Alert, now: float) -> Incident:

@@ -34,6 +34,7 @@ class Fleet:
         self._this_host = _short(this_host)
         self._keys: Sequence[SeriesKey | None] = ()
         self._served: dict[str, dict[Place, None]] = {}
+        self._models: dict[str, set[str]] = {}
         self._places: dict[Entity, tuple[Place, ...]] = {}
 
     def follow(self, keys: Sequence[SeriesKey | None]) -> None:
@@ -41,11 +42,14 @@ class Fleet:
         if keys is self._keys:
             return
         self._keys, self._places = keys, {}
-        self._served = {}
+        self._served, self._models = {}, {}
         for entity in dict.fromkeys(key.entity for key in keys if key is not None):
-            host = self._host(entity) if entity.kind is EntityKind.REPLICA else ""
-            if host:
+            if entity.kind is not EntityKind.REPLICA:
+                continue
+            if host := self._host(entity):
                 self._served.setdefault(host, {}).update(dict.fromkeys(_service(entity)))
+            if model := entity.label("model_name"):
+                self._models.setdefault(_pool(entity), set()).add(model)
 
     def places(self, entity: Entity) -> tuple[Place, ...]:
         """Places of an entity, the smallest first."""
@@ -53,6 +57,16 @@ class Fleet:
         if found is None:
             found = self._places[entity] = tuple(self._look(entity))
         return found
+
+    def name(self, entity: Entity) -> Place:
+        """Place that names an incident which begins here, so that it does not matter which of its alerts came first:
+        the model that its pool serves, else its pool, else the widest place that is known."""
+        places = self.places(entity)
+        pools = [name for level, name in places if level == "pool"]
+        if not pools:
+            return places[-1]
+        pool = min(pools)
+        return ("model", min(self._models[pool])) if pool in self._models else ("pool", pool)
 
     def _look(self, entity: Entity) -> list[Place]:
         host = self._host(entity)
@@ -62,6 +76,8 @@ class Fleet:
         else:
             instance = entity.label("instance")
             found += [("replica", f"{entity.label('job')}/{instance}" if instance else ""), *_service(entity)]
+            if not entity.label("model_name"):  # a page that is down tells no model, and its pool does
+                found += [("model", model) for model in sorted(self._models.get(_pool(entity), ()))]
         return [(level, name) for level, name in found if name] or [("entity", str(entity))]
 
     def _host(self, entity: Entity) -> str:
@@ -73,8 +89,11 @@ class Fleet:
 
 def _service(entity: Entity) -> list[Place]:
     """Pool, model and route of something that serves."""
-    pool = entity.label("pool") if entity.kind is EntityKind.POOL else pool_of(entity).label("pool")
-    return [("pool", pool), ("model", entity.label("model_name")), ("route", entity.label("route"))]
+    return [("pool", _pool(entity)), ("model", entity.label("model_name")), ("route", entity.label("route"))]
+
+
+def _pool(entity: Entity) -> str:
+    return entity.label("pool") if entity.kind is EntityKind.POOL else pool_of(entity).label("pool")
 
 
 def _host_of(instance: str) -> str:

@@ -1,5 +1,7 @@
 """Alerts of one place and one time are one incident."""
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +26,6 @@ LATENCY = key("FirstTokenSlow", pool="chat", job="vllm", instance="b:8000")
 ELSEWHERE = key("QueueGrows", pool="embed", job="vllm", instance="c:8000")
 KEYS = (QUEUE, LATENCY, ELSEWHERE)
 XID = AlertKey("GpuXidFatal", SeriesKey(Entity.of(EntityKind.GPU, gpu="GPU-1", node="a"), "gpu_xid"))
-WINDOW = tuple(each.series for each in KEYS)
 
 
 def severity_of(alert: AlertKey) -> Severity:
@@ -37,20 +38,22 @@ class Story:
     def __init__(self, settings: IncidentSettings = SETTINGS) -> None:
         self.machine = Machine(lambda rule: Timing(1, 1, 1, 1), settings)
         self.grouping = Grouping(settings)
+        self.seen: dict[str, Incident] = {}
 
     def wait(self, seconds: float, until: float, *breaching: AlertKey) -> None:
         """Steps of ten seconds, as a daemon makes them: no step ages anything by more than a minute."""
         for at in range(int(seconds), int(until), 10):
             self.step(at, *breaching)
 
-    def step(self, seconds: float, *breaching: AlertKey) -> list[Incident]:
+    def step(self, seconds: float, *breaching: AlertKey, window: Iterable[AlertKey] = KEYS) -> list[Incident]:
         now = START + seconds
         verdicts = {
             k: Verdict(k.rule, severity_of(k), 2.0, 1.0, summary=f"{k.rule} summary", reason="why") for k in breaching
         }
         self.machine.step(now, Verdicts(verdicts))
-        changed = self.grouping.step(now, self.machine.alerts, WINDOW)
+        changed = self.grouping.step(now, self.machine.alerts, [each.series for each in window])
         self.machine.assign(changed)
+        self.seen |= {one.id: one for one in changed}
         return changed
 
 
@@ -172,6 +175,68 @@ def test_two_daemons_agree_on_the_id() -> None:
     (one,), (two,) = Story().step(0, QUEUE), Story().step(4, QUEUE)
     assert one.id == two.id
     assert len(one.id) == 12
+
+
+POOLS = {
+    "chat": (
+        AlertKey("FirstTokenSlow", SeriesKey(Entity.of(EntityKind.POOL, pool="chat", model_name="m"), "ttft", "p95")),
+        key("EngineStuck", pool="chat", job="vllm", instance="n1:8000", model_name="m"),
+        key("QueueGrows", pool="chat", job="vllm", instance="n2:8000", model_name="m"),
+        key("TargetDown", pool="chat", job="vllm", instance="n1:8000"),
+        AlertKey("GpuXidFatal", SeriesKey(Entity.of(EntityKind.GPU, gpu="GPU-7", node="n2"), "gpu_xid")),
+    ),
+    "decode": (  # another pool that serves the same model: one story with the first
+        key("QueueGrows", pool="decode", job="d", instance="n3:8000", model_name="m"),
+        AlertKey("HostDown", SeriesKey(Entity.of(EntityKind.NODE, node="n3"), "up")),
+    ),
+    "embed": (
+        key("QueueGrows", pool="embed", job="vllm", instance="n4:8000", model_name="e"),
+        AlertKey("GpuLost", SeriesKey(Entity.of(EntityKind.GPU, gpu="GPU-9", node="n4"), "gpu_xid")),
+    ),
+    "": (AlertKey("HostDown", SeriesKey(Entity.of(EntityKind.NODE, node="n9"), "up")),),
+}  # fmt: skip
+ALL = tuple(each for pool in POOLS.values() for each in pool)
+
+
+def told_in(ticks: Iterable[int]) -> dict[str, frozenset[AlertKey]]:
+    """Incidents of a daemon that sees the alerts of ``ALL`` begin in these ticks; the window opens with its first."""
+    story, order = Story(), dict(zip(ALL, ticks, strict=True))
+    for tick in range(6):
+        story.step(300 + 5 * tick, *(each for each, at in order.items() if at <= tick), window=ALL)
+    return {one.id: frozenset(one.members) for one in story.grouping.incidents.values()}
+
+
+@given(*[st.lists(st.integers(0, 5), min_size=len(ALL), max_size=len(ALL))] * 2)
+def test_daemons_agree_on_ids_whatever_they_saw_first(one: list[int], other: list[int]) -> None:
+    told = told_in(one)
+    assert told == told_in(other)
+    assert sorted(map(len, told.values())) == [1, 2, 7]
+
+
+@given(st.permutations(ALL))
+def test_the_order_in_which_alerts_are_handed_over_names_nothing(alerts: list[AlertKey]) -> None:
+    first, second = Story(), Story()
+    first.step(0, *ALL)
+    changed = second.step(0, *alerts)
+    assert changed == list(first.grouping.incidents.values())
+
+
+def test_no_id_is_given_twice_to_what_is_another_story() -> None:
+    """Two of one place in one window; one an hour later; and one after the clock was set back, over a restart."""
+    story, ids = Story(), []
+    for seconds, alert in ((0, QUEUE), (20, LATENCY), (3700, QUEUE), (100, LATENCY)):
+        story.wait(seconds, seconds + 10, alert)
+        ids += [one.id for one in story.grouping.incidents.values() if one.open]
+        story.wait(seconds + 10, seconds + 20)
+        if seconds != 0:
+            story.wait(seconds + 20, seconds + 20 + SETTINGS.flap_window + 30)
+            assert not story.grouping.incidents
+            after = Story()
+            after.grouping.restore(story.seen.values())
+            after.seen = story.seen
+            story = after
+            story.wait(seconds + 970, seconds + 970 + SETTINGS.flap_window + 30)
+    assert len(set(ids)) == len(ids) == 4
 
 
 def test_a_restart_goes_on_and_finds_a_lost_incident_again() -> None:
