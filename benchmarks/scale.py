@@ -93,7 +93,7 @@ def fleet(series: int, shard: int, shards: int):
         target = Target(
             "vllm", "", tuple(place.items()), 5.0, 5.0, HttpClientSettings(), LimitSettings(), Reach.ANYWHERE
         )
-        if shard_of(target, shards) != shard:
+        if shard_of(target.labels, shards) != shard:
             continue
         entity = Entity.of(EntityKind.REPLICA, **place, model_name="m")
         layouts.append(Columns(tuple(SeriesKey(entity, signal, stat) for signal, stat in SIGNALS)))

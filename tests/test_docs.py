@@ -22,6 +22,7 @@ from aiops.app.explain import ExplainCounts
 from aiops.app.fits import FitCounts
 from aiops.app.grammar import leaves, options
 from aiops.app.source import DaemonSource
+from aiops.collect.hub import HubCounts
 from aiops.detect.base import AlertKey, Severity, Verdict, scope_of
 from aiops.explain.llm import LlmCounts
 from aiops.incidents.alert import Alert, AlertState, Incident
@@ -228,6 +229,7 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "alert_families": ([ALERT], [INCIDENT]),
     "receiver_families": ([ReceiverStatus("am", "alertmanager", 0, 10, latency_seconds=0.1)],),
     "read_families": ({"llm/a:8000": Beat()},),
+    "hub_families": ({"prometheus": HubCounts()},),
     "signal_families": ([(SERIES, 1.0)],),
     "fit_families": (FitCounts(),),
     "explain_families": (ExplainCounts(), LlmCounts(), 0),

@@ -11,6 +11,7 @@ from aiohttp import ClientSession
 from aiops.collect.base import Collector
 from aiops.collect.discovery import Discovery
 from aiops.collect.gpu_model import NvidiaModel
+from aiops.collect.hub import Hub, HubSettings
 from aiops.collect.integrity import IntegrityCollector, IntegritySettings
 from aiops.collect.look_around import Sighting, look_around
 from aiops.collect.nvml_watch import Enabled, NvmlCollector, NvmlSettings
@@ -66,6 +67,7 @@ class Collectors:
         self._faults = OnChange(_LOG, clock.monotonic)
         self.found = Found()
         self.sightings: tuple[Sighting, ...] = ()
+        self.hubs: dict[str, Hub] = {}
 
     def _session(self, reach: Reach) -> ClientSession:
         if reach not in self._sessions:
@@ -79,6 +81,13 @@ class Collectors:
         await self.configure(scrape, folder)
         self._supervisor.spawn("discovery", lambda: every(_LOOK_SECONDS, self._look, clock=self._clock))
 
+    def read_from(self, hub: HubSettings, shard: str) -> None:
+        """Begin to read what others scrape; before :meth:`start`, which else looks around for engines."""
+        for place, server in enumerate(hub.servers):
+            source = Hub(server, self.profiles, self._signals, shard=parse_shard(shard), clock=self._clock)
+            self.hubs[server.name] = source
+            self._add(source, offset_seconds=server.interval * place / len(hub.servers))
+
     def watch(self, probe: ProbeSettings, integrity: IntegritySettings) -> None:
         """Begin to ask models and to check their files."""
         for place, endpoint in enumerate(probe.endpoints):
@@ -89,7 +98,7 @@ class Collectors:
 
     async def configure(self, scrape: ScrapeSettings, folder: Path) -> None:
         """Take other scrape settings; targets that stay equal keep their state."""
-        self._look_around = scrape.look_around and not scrape.all_jobs
+        self._look_around = scrape.look_around and not scrape.all_jobs and not self.hubs
         if self._discovery is not None:
             self._discovery.close()
         self._discovery = Discovery(
@@ -187,7 +196,8 @@ class Collectors:
 
     def statuses(self) -> tuple[SourceStatus, ...]:
         """Health of every source."""
-        return tuple(running.collector.status() for running in self._running.values())
+        direct = tuple(running.collector.status() for running in self._running.values())
+        return (*direct, *(status for hub in self.hubs.values() for status in hub.statuses()))
 
     def scraper(self, source: str) -> Scraper | None:
         """The collector of a target; None when there is no such target."""

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from aiops.app.actuator import ActuatorSettings
 from aiops.capacity.settings import CapacitySettings
+from aiops.collect.hub import HubSettings
 from aiops.collect.integrity import IntegritySettings
 from aiops.collect.nvml_watch import NvmlSettings
 from aiops.collect.probe import ProbeSettings
@@ -52,6 +53,8 @@ class Config(Section):
     """Files of models, held against their manifests."""
     prometheus: PrometheusSettings = PrometheusSettings()
     """History to learn from at start."""
+    hub: HubSettings = HubSettings()
+    """Servers that scrape for us."""
     signals: NormaliseSettings = NormaliseSettings()
     """From metrics pages to canonical signals."""
     store: StoreSettings = Field(default_factory=StoreSettings)

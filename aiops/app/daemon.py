@@ -66,6 +66,7 @@ _NEED_RESTART = (
     "probe",
     "integrity",
     "prometheus",
+    "hub",
     "signals",
     "actuator",
     "explain",
@@ -182,6 +183,7 @@ class Daemon:
         self.explain.take(await asyncio.to_thread(self.why.restore, self.state.view, self.clock.now()))
         self.explain.restore(await asyncio.to_thread(lambda: list(self.state.worded())))
         await self.telling.begin(self.config, self._session)
+        self.collectors.read_from(self.config.hub, self.config.scrape.shard)
         await self.collectors.start(self.config.scrape, self.config.nvml, load_gpu_model(), self._folder())
         self.collectors.watch(self.config.probe, self.config.integrity)
         if self.config.prometheus.url:

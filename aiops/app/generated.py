@@ -45,6 +45,7 @@ Labels, by family:
 * `aiops_target_*`: `source` (as in `aiops targets`), `kind` (`scrape`, `nvml`, …), and the labels of what is gone with
   the source: `job`, `instance`, `node`, …
 * `aiops_reads*`: `source`.
+* `aiops_hub_*`: `source` (name of the server).
 * `aiops_alerts`: `state`, `severity`; every combination is there, 0 included.
 * `aiops_notif*`: `receiver` (URL without credentials, or name), `kind`.
 * `aiops_slo_*`: `slo`, and the labels of the pool (`pool`, `model_name`); a burn rate has its `window` (`5m` … `3d`).

@@ -270,6 +270,7 @@ class DaemonSource:
             self._own(),
             telemetry.target_families(daemon.collectors.statuses()),
             telemetry.read_families(daemon.collectors.beats()),
+            telemetry.hub_families({name: hub.counts for name, hub in daemon.collectors.hubs.items()}),
             telemetry.fit_families(daemon.fits.counts),
             telemetry.explain_families(daemon.explain.counts, daemon.explain.llm_counts, daemon.explain.queue_length),
             telemetry.alert_families(

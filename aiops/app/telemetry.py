@@ -7,6 +7,7 @@ from math import isnan
 from aiops import __version__
 from aiops.app.explain import ExplainCounts
 from aiops.app.fits import FitCounts
+from aiops.collect.hub import HubCounts
 from aiops.detect.base import Scope
 from aiops.explain.llm import LlmCounts
 from aiops.incidents.alert import Alert, AlertState, Incident
@@ -172,6 +173,19 @@ def read_families(beats: Mapping[str, Beat]) -> Iterator[Family]:
                  [({"source": name}, float(beat.ticks)) for name, beat in beats.items()])  # fmt: skip
     yield Family("aiops_reads_skipped", _COUNTER, "Attempts left out because the one before still ran.",
                  [({"source": name}, float(beat.skipped)) for name, beat in beats.items()])  # fmt: skip
+
+
+def hub_families(hubs: Mapping[str, HubCounts]) -> Iterator[Family]:
+    """What reading from each server took."""
+
+    def rows(value_of: str) -> list[tuple[Mapping[str, str], float]]:
+        return [({"source": name}, float(getattr(counts, value_of))) for name, counts in hubs.items()]
+
+    yield Family("aiops_hub_queries", _COUNTER, "Questions to a server that scrapes for us.", rows("queries"))
+    yield Family("aiops_hub_failures", _COUNTER, "Turns of questions that failed.", rows("failures"))
+    yield Family("aiops_hub_turns_put_off", _COUNTER, "Turns left out while waiting after failures.", rows("put_off"))
+    yield Family("aiops_hub_scrapes", _COUNTER, "Scrapes of the server that were read.", rows("scrapes"))
+    yield Family("aiops_hub_series", _GAUGE, "Series in the last answers of the server.", rows("series"))
 
 
 def slo_families(budgets: Iterable[Budget]) -> Iterator[Family]:

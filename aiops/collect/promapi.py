@@ -1,7 +1,7 @@
-"""History from Prometheus and from what speaks its query API (Thanos, Mimir, VictoriaMetrics).
+"""Questions to Prometheus and to what speaks its query API (Thanos, Mimir, VictoriaMetrics).
 
 The one home of ``prometheus_api_client``, which is imported only when somebody asks: it is synchronous and brings
-``requests``, and a daemon without ``prometheus.url`` needs neither. Of the library only the raw range query is used.
+``requests``, and a daemon that asks nobody needs neither. Of the library only raw answers are used.
 Its tables need pandas and cannot read the sample ``NaN``, and it waits for ever, drops warnings and reads answers of
 any size unless told otherwise; :class:`History` tells it. Everything here blocks: :func:`with_history` runs it in a
 thread of its own and gives up at the deadline.
@@ -11,12 +11,12 @@ import asyncio
 import json
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from aiops import __version__
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.gzip_stream import Inflater
 from aiops.kit.http_settings import HttpClientSettings, secret_text
-from aiops.kit.retry import Failure, Permanent, Temporary
+from aiops.kit.retry import Failure, Permanent, Temporary, retry_after_seconds
 from aiops.kit.settings import Duration, Section
 from aiops.kit.text import clipped, printable
 from aiops.signals.types import Labels
@@ -41,7 +41,8 @@ _WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
 _Result = TypeVar("_Result")
 
 
-def _checked_url(text: str) -> str:
+def checked_url(text: str) -> str:
+    """Return the address without a slash at its end; ValueError when it is none, or holds credentials."""
     if not text:
         return text
     url = URL(text)
@@ -52,37 +53,45 @@ def _checked_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _checked_selector(text: str) -> str:
+def checked_selector(text: str) -> str:
+    """Return label matchers; ValueError when they do not stand in braces."""
     if not text.startswith("{") or not text.endswith("}"):
         raise ValueError('expected label matchers in braces, such as {instance="$instance"}')
     return text
 
 
-class PrometheusSettings(Section):
-    """History to learn from at start, so that detectors are ready at once instead of after some minutes."""
+class QueryApiSettings(Section):
+    """Where a query API is, and who we are to it."""
 
-    url: Annotated[str, AfterValidator(_checked_url)] = ""
+    url: Annotated[str, AfterValidator(checked_url)] = ""
     """Prometheus, or anything with its query API: ``http://prometheus:9090``. Empty: nothing is asked."""
     client: HttpClientSettings = HttpClientSettings()
     """Credentials and TLS. Redirects are never followed, and ``server_name`` cannot be set here."""
-    selector: Annotated[str, AfterValidator(_checked_selector)] = '{instance="$instance"}'
-    """Matchers of all series of one target. ``$instance`` and ``$job`` stand for our labels of the target; write
-    others where Prometheus has another name for it, ``{pod="llm-0"}`` for example."""
-    lookback: Annotated[Duration, Field(ge=60, le=86_400)] = 3600.0
-    """How far back to read. An hour is what memory holds, and several times what detectors need to be ready."""
-    step: Annotated[Duration, Field(gt=0)] | None = None
-    """Time between two points. Default: how often Prometheus scraped the target, at least our own interval."""
     timeout: Annotated[Duration, Field(gt=0)] = 10.0
     """Longest wait for the next bytes of an answer."""
     deadline: Annotated[Duration, Field(gt=0)] = 60.0
-    """Longest time for all questions together; what was read until then is used. Without an answer the detectors
-    learn from what they see, as they would without history."""
+    """Longest time for all questions together."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.client.follow_redirects or self.client.tls.server_name:
             raise ValueError("client.follow_redirects and client.tls.server_name are not supported here")
         return self
+
+
+class PrometheusSettings(QueryApiSettings):
+    """History to learn from at start, so that detectors are ready at once instead of after some minutes."""
+
+    selector: Annotated[str, AfterValidator(checked_selector)] = '{instance="$instance"}'
+    """Matchers of all series of one target. ``$instance`` and ``$job`` stand for our labels of the target; write
+    others where Prometheus has another name for it, ``{pod="llm-0"}`` for example."""
+    lookback: Annotated[Duration, Field(ge=60, le=86_400)] = 3600.0
+    """How far back to read. An hour is what memory holds, and several times what detectors need to be ready."""
+    step: Annotated[Duration, Field(gt=0)] | None = None
+    """Time between two points. Default: how often Prometheus scraped the target, at least our own interval."""
+    deadline: Annotated[Duration, Field(gt=0)] = 60.0
+    """Longest time for all questions together; what was read until then is used. Without an answer the detectors
+    learn from what they see, as they would without history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,18 @@ class Range:
     values: NDArray[np.float64]
 
 
+class Samples(NamedTuple):
+    """One series of an answer: its labels, ``__name__`` among them, and its samples, UTC seconds and values.
+
+    Of a range selector (``up[1m]``) these are the samples as they were stored, each with its own time. Of an instant
+    vector there is one, and its time is that of the question, also where the value is five minutes old.
+    """
+
+    labels: Mapping[str, str]
+    times: tuple[float, ...]
+    values: tuple[float, ...]
+
+
 class History:
     """Asks one Prometheus. Blocking; belongs to one thread.
 
@@ -120,13 +141,19 @@ class History:
         When a secret cannot be read now.
     """
 
-    def __init__(self, settings: PrometheusSettings, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, settings: QueryApiSettings, clock: Clock = SYSTEM_CLOCK) -> None:
         self.warnings: dict[str, None] = {}
         self._url = settings.url
         self._clock = clock
-        self._until = clock.monotonic() + settings.deadline
         self._deadline_seconds = settings.deadline
+        self._timeout = settings.timeout
         self._connect = _connected(settings, self._guarded)
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin anew to count the time for all questions."""
+        self.warnings.clear()
+        self._until = self._clock.monotonic() + self._deadline_seconds
 
     def read(self, query: str, start: float, end: float, step: float, *, most_points: int = MOST_POINTS) -> Range:
         """Evaluate ``query`` at ``start``, ``start + step``, … ≤ ``end`` (UTC seconds).
@@ -161,6 +188,31 @@ class History:
         """Let go of the connections."""
         self._connect.close()
 
+    def samples(self, query: str, at: float, *, most_series: int) -> list[Samples]:
+        """Evaluate ``query``, an instant vector or a range selector, once at ``at`` (UTC seconds).
+
+        The server is told how long it may take and, where it knows the parameter, how many series it may give.
+
+        Raises
+        ------
+        Temporary, Permanent
+            As :meth:`read`; Permanent also when there are more than ``most_series``.
+        """
+        self.check_deadline()
+        bounds = {"time": f"{at:.3f}", "timeout": f"{self._timeout:g}s", "limit": str(most_series + 1), "nocache": "1"}
+        with self._asking():
+            found: Any = self._connect.custom_query(query, params=bounds)
+            if len(found) > most_series:
+                raise Permanent(f"{self._url}: more than {most_series} series: {clipped(query, 100)}")
+            return [one for series in found if (one := _samples(series)) is not None]
+
+    def names(self, selector: str, start: float, end: float) -> list[str]:
+        """Names of the metrics of a time; ``selector`` may be empty: of all."""
+        self.check_deadline()
+        span = {"start": f"{start:.3f}", "end": f"{end:.3f}"} | ({"match[]": selector} if selector else {})
+        with self._asking():
+            return [str(name) for name in self._connect.get_label_values("__name__", params=span)]
+
     def _series(
         self, query: str, start: float, end: float, step: float
     ) -> Iterator[tuple[Labels, NDArray[np.float64], NDArray[np.float64]]]:
@@ -169,15 +221,19 @@ class History:
         # The library rounds start and end to whole seconds, so the exact ones are given as further parameters.
         exact = {"start": f"{start:.3f}", "end": f"{end:.3f}"}
         moments = (datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC))
-        try:
+        with self._asking():
             found: Any = self._connect.custom_query_range(query, *moments, f"{step:.3f}", params=exact)
             for series in found:
-                labels = tuple(sorted((str(name), str(value)) for name, value in series["metric"].items()))
-                if samples := series.get("values"):  # native histograms have none
-                    times, values = zip(*samples, strict=True)
-                    yield labels, np.array(times, np.float64), np.array([float(value) for value in values])
+                if (one := _samples(series)) is not None:
+                    yield tuple(sorted(one.labels.items())), np.array(one.times), np.array(one.values)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Turn what the library and a strange answer raise into failures."""
+        try:
+            yield
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            raise Permanent(f"{self._url} gave no range: {type(error).__name__} {clipped(str(error), 200)}") from error
+            raise Permanent(f"{self._url} gave no answer: {type(error).__name__} {clipped(str(error), 200)}") from error
         except OSError as error:  # all errors of requests are one
             raise Temporary(f"{self._url} cannot be asked: {_reason(error)}") from error
 
@@ -185,7 +241,7 @@ class History:
         """Read an answer within the bounds, before the library takes it as a whole."""
         body = self._body(response)
         if response.status_code != _OK:
-            raise self._refusal(response.status_code, body)
+            raise self._refusal(response.status_code, body, retry_after_seconds(response.headers))
         if b'"warnings"' in body:
             with suppress(ValueError, TypeError, AttributeError):
                 self.warnings.update(dict.fromkeys(printable(str(text)) for text in json.loads(body).get("warnings")))
@@ -209,21 +265,33 @@ class History:
             raise Temporary(f"{self._url} sent a damaged gzip body: {error}") from error
         return b"".join(pieces)
 
-    def _refusal(self, status: int, body: bytes) -> Failure:
+    def _refusal(self, status: int, body: bytes, delay_seconds: float | None) -> Failure:
         said = ""
         with suppress(ValueError, AttributeError):
             said = ": " + clipped(printable(str(json.loads(body).get("error", ""))), 200)
         message = f"{self._url} answered {status}, expected 200{said}"
-        return Temporary(message) if status >= 500 or status in _WORTH_ANOTHER_TRY else Permanent(message)
+        if status >= 500 or status in _WORTH_ANOTHER_TRY:
+            return Temporary(message, delay_seconds)
+        return Permanent(message)
 
 
-def _connected(settings: PrometheusSettings, guard: Callable[..., None]) -> Any:
+def _samples(series: Mapping[str, Any]) -> Samples | None:
+    """One series of an answer; None for a native histogram, which has no samples that we could read."""
+    pairs = series.get("values") or ([series["value"]] if "value" in series else ())
+    if not pairs:
+        return None
+    times, values = zip(*pairs, strict=True)
+    labels = {str(name): str(value) for name, value in series["metric"].items()}
+    return Samples(labels, tuple(map(float, times)), tuple(map(float, values)))
+
+
+def _connected(settings: QueryApiSettings, guard: Callable[..., None]) -> Any:
     """Make the library's client: no proxy or netrc from the environment, no retries of its own, bounded answers."""
     try:
         import requests  # noqa: PLC0415 - heavy, and only for whom has a Prometheus
         from prometheus_api_client import PrometheusConnect  # noqa: PLC0415
     except ImportError as error:
-        raise Permanent(f"prometheus.url needs the package prometheus-api-client (aiops[history]): {error}") from error
+        raise Permanent(f"{settings.url} needs the package prometheus-api-client (aiops[history]): {error}") from error
     client, tls = settings.client, settings.client.tls
     session = requests.Session()
     session.trust_env = False
@@ -253,7 +321,20 @@ def _reason(error: BaseException) -> str:
 async def with_history(
     settings: PrometheusSettings, work: Callable[[History], _Result], clock: Clock = SYSTEM_CLOCK
 ) -> _Result:
-    """Run ``work`` in a thread with a :class:`History`, and return what it returns.
+    """Run ``work`` in a thread with a :class:`History`, and return what it returns; see :func:`in_thread`."""
+
+    def run() -> _Result:
+        history = History(settings, clock)
+        try:
+            return work(history)
+        finally:
+            history.close()
+
+    return await in_thread(run, settings)
+
+
+async def in_thread(work: Callable[[], _Result], settings: QueryApiSettings) -> _Result:
+    """Run ``work``, which asks, in a thread, and return what it returns.
 
     The thread is a daemon thread, not one of a pool: a Prometheus that answers a byte a second must not keep the
     process from ending.
@@ -279,11 +360,7 @@ async def with_history(
     def run() -> None:
         result, problem = None, None
         try:
-            history = History(settings, clock)
-            try:
-                result = work(history)
-            finally:
-                history.close()
+            result = work()
         except Exception as error:  # noqa: BLE001 - carried over to the caller
             problem = error
         with suppress(RuntimeError):  # the loop has ended
@@ -295,7 +372,7 @@ async def with_history(
         async with asyncio.timeout(2 * settings.deadline):
             return await answer
     except TimeoutError as error:
-        raise Temporary(f"{settings.url} gave no history within {2 * settings.deadline:g} s") from error
+        raise Temporary(f"{settings.url} gave no answer within {2 * settings.deadline:g} s") from error
 
 
 def matchers(selector: str, labels: Labels) -> str:

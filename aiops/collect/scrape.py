@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
 from aiohttp import ClientSession
 
 from aiops.collect.exposition import Limits, PageParser, PageTooLarge
@@ -131,7 +130,7 @@ class Scraper:
         return page
 
     def _succeeded(self, page: Page, answer: Answer, at: float) -> None:
-        changed = self._page is None or not _same(self._page, page)
+        changed = self._page is None or not self._page.same_as(page)
         self._page = page
         self._page_facts |= {
             "samples": float(len(page.layout.samples)),
@@ -149,11 +148,6 @@ class Scraper:
 
     def _failed(self, why: str) -> None:
         self._status = replace(self._status, failures=self._status.failures + 1, error=why)
-
-
-def _same(before: Page, after: Page) -> bool:
-    """Whether the two pages show the same series with the same values (NaN equals NaN)."""
-    return before.layout is after.layout and np.array_equal(before.values, after.values, equal_nan=True)
 
 
 def _limits(settings: LimitSettings) -> Limits:

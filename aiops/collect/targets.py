@@ -60,16 +60,21 @@ class Target:
 
     @property
     def source(self) -> str:
-        """Stable unique name, ``vllm/10.0.0.1:8000`` or ``vllm/10.0.0.1:8000{pool="a"}``."""
-        labels = dict(self.labels)
-        name = f"{labels.pop('job', '')}/{labels.pop('instance', '')}"
-        return name + ("{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}" if labels else "")
+        """Stable unique name; see :func:`source_of`."""
+        return source_of(self.labels)
 
     @property
     def offset_seconds(self) -> float:
         """Phase of its scrapes within the interval: spreads targets evenly, the same on every start."""
         digest = hashlib.md5(f"{self.source} {self.url}".encode(), usedforsecurity=False).digest()
         return int.from_bytes(digest[:8], "big") / 2**64 * self.interval_seconds
+
+
+def source_of(target: Labels) -> str:
+    """Name of the source that reads a target, ``vllm/10.0.0.1:8000`` or ``vllm/10.0.0.1:8000{pool="a"}``."""
+    labels = dict(target)
+    name = f"{labels.pop('job', '')}/{labels.pop('instance', '')}"
+    return name + ("{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}" if labels else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +146,9 @@ def static_groups(job: JobSettings) -> tuple[Group, ...]:
     return tuple(_static_group(target) for target in job.targets)
 
 
-def shard_of(target: Target, count: int) -> int:
-    """Which of ``count`` shards reads a target; all targets of a pool have the same."""
-    labels = dict(target.labels)
+def shard_of(target: Labels, count: int) -> int:
+    """Which of ``count`` shards reads the target with these labels; all targets of a pool have the same."""
+    labels = dict(target)
     group = f"pool={labels['pool']}" if "pool" in labels else f"job={labels.get('job', '')}"
     return int.from_bytes(hashlib.md5(group.encode(), usedforsecurity=False).digest()[8:], "big") % count
 
@@ -176,7 +181,7 @@ def build(
                 dropped.append(outcome.reason)
             elif isinstance(outcome, str):
                 complaints.append(outcome)
-            elif shards > 1 and (other := shard_of(outcome, shards)) != mine:
+            elif shards > 1 and (other := shard_of(outcome.labels, shards)) != mine:
                 dropped.append(f"{outcome.source}: read by shard {other}/{shards}")
             elif targets.setdefault(outcome.labels, outcome).url != outcome.url:
                 complaints.append(f"{outcome.source}: {outcome.url} left out, another target has the same labels")

@@ -31,7 +31,7 @@ from aiops.kit.files import stamp
 from aiops.kit.gzip_stream import Inflater
 from aiops.kit.http_settings import HttpClientSettings, secret_text
 from aiops.kit.reach import GuardedResolver, Reach
-from aiops.kit.retry import Failure, Permanent, Temporary
+from aiops.kit.retry import Failure, Permanent, Temporary, retry_after_seconds
 
 __all__ = ["Answer", "BodyTooLarge", "HttpClient", "HttpClientSettings", "Reach"]
 __all__ += ["open_session", "public_url", "read_capped"]
@@ -75,13 +75,8 @@ class Answer:
         if self.status in _REDIRECTS:
             raise Permanent(f"{message}; redirects are not followed")
         if self.status >= 500 or self.status in _WORTH_ANOTHER_TRY:
-            raise Temporary(message, self._retry_after_seconds())
+            raise Temporary(message, retry_after_seconds(self.headers))
         raise Permanent(message)
-
-    def _retry_after_seconds(self) -> float | None:
-        """``Retry-After`` in seconds; its date form is rare and depends on the peer's clock, so it is not read."""
-        text = self.headers.get("Retry-After", "").strip()
-        return float(text) if text.isascii() and text.isdigit() and len(text) < 7 else None
 
 
 def public_url(url: str) -> str:

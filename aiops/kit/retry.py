@@ -5,6 +5,7 @@
 """
 
 import random
+from collections.abc import Mapping
 
 
 class Failure(Exception):
@@ -41,3 +42,9 @@ def backoff_seconds(attempt: int, *, base: float, cap: float, rng: random.Random
     Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
     return rng.uniform(0.0, min(cap, base * 2.0 ** min(attempt, 32)))
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """``Retry-After`` in seconds; its date form is rare and depends on the peer's clock, so it is not read."""
+    text = headers.get("Retry-After", "").strip()
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 7 else None

@@ -130,6 +130,13 @@ def _sources() -> Row:
             Panel("Readings left out", "Share of readings left out because the one before still ran.",
                   (Target(f"{rate('aiops_reads_skipped_total')} / {rate('aiops_reads_total')}", source),),
                   "percentunit"),
+            Panel("Questions to servers", "Queries to servers that scrape for us, and turns that failed or waited.",
+                  (Target(rate("aiops_hub_queries_total"), source),
+                   Target(rate("aiops_hub_failures_total"), f"{source} failed"),
+                   Target(rate("aiops_hub_turns_put_off_total"), f"{source} put off")), "eps"),
+            Panel("Answers of servers", "Series in the last answers, and scrapes a second that were read from them.",
+                  (Target(own("aiops_hub_series"), f"{source} series"),
+                   Target(rate("aiops_hub_scrapes_total"), f"{source} scrapes"))),
             Panel("Size of a page", "Unpacked bytes of the last page.",
                   (Target(own("aiops_target_response_size_bytes"), source),), "bytes"),
             Panel(

@@ -59,3 +59,7 @@ class Page:
     timestamps: NDArray[np.float64] | None = None
     bad_lines: int = 0
     first_error: str = ""
+
+    def same_as(self, other: "Page") -> bool:
+        """Whether both show the same series with the same values (NaN equals NaN)."""
+        return self.layout is other.layout and np.array_equal(self.values, other.values, equal_nan=True)

@@ -33,9 +33,11 @@ class PageIndex:
 
     def matches(self, profile: Profile) -> bool:
         """Tell whether the page is of the profile's program."""
+        return not any(self.has(name) for name in profile.detect.none) and self.may_hold(profile)
+
+    def may_hold(self, profile: Profile) -> bool:
+        """Tell whether the page shows the profile's program, maybe beside another that rules it out."""
         detect = profile.detect
-        if any(self.has(name) for name in detect.none):
-            return False
         return (
             any(self.has(prefix + "*") for prefix in detect.prefixes)
             or any(self.has_spelling(profile, name) for name in detect.any)

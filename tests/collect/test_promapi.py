@@ -21,6 +21,7 @@ from aiops.collect.promapi import (
     History,
     PrometheusSettings,
     Range,
+    Samples,
     matchers,
     same_target,
     with_history,
@@ -40,7 +41,8 @@ async def serve() -> AsyncIterator[Serve]:
 
     async def start(behave: Behave) -> str:
         application = web.Application()
-        application.router.add_get("/api/v1/query_range", behave)
+        for path in ("query_range", "query", "label/__name__/values"):
+            application.router.add_get(f"/api/v1/{path}", behave)
         servers.append(TestServer(application))
         await servers[-1].start_server(shutdown_timeout=0.1)
         return str(servers[-1].make_url("")).rstrip("/")
@@ -131,6 +133,50 @@ async def test_warnings_are_kept_once(serve: Serve) -> None:
     assert await with_history(settings(await serve(behave)), work) == ("store\\nis away", "partial")
 
 
+async def test_stored_samples_keep_their_own_time_and_an_instant_has_that_of_the_question(serve: Serve) -> None:
+    asked: list[dict[str, str]] = []
+
+    async def behave(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
+        if request.path.endswith("/values"):
+            return web.json_response({"status": "success", "data": ["up", "vllm:x"]})
+        if request.query["query"] == "up":
+            instant = {"resultType": "vector", "result": [{"metric": {"a": "b"}, "value": [9.5, "1"]}]}
+            return web.json_response({"status": "success", "data": instant})
+        histogram = {"metric": {}, "histograms": [[1, {"count": "1"}]]}
+        answer = matrix(({"__name__": "a"}, [(1.25, "NaN"), (2.5, "3")]))
+        answer["data"]["result"].append(histogram)
+        return web.json_response(answer)
+
+    def work(history: History) -> tuple[list[Samples], list[Samples], list[str]]:
+        instant = history.samples("up", 9.5, most_series=2)
+        return instant, history.samples("a[1m]", 9.5, most_series=2), history.names('{a="b"}', 1.0, 2.0)
+
+    instant, stored, names = await with_history(settings(await serve(behave), timeout="3s"), work)
+    assert instant == [Samples({"a": "b"}, (9.5,), (1.0,))]
+    assert stored[0].labels == {"__name__": "a"}
+    assert len(stored) == 1, "a native histogram is no number"
+    assert stored[0].times == (1.25, 2.5)
+    np.testing.assert_equal(stored[0].values, (np.nan, 3.0))
+    assert names == ["up", "vllm:x"]
+    assert asked[0] == {"query": "up", "time": "9.500", "timeout": "3s", "limit": "3", "nocache": "1"}
+    assert asked[2] == {"match[]": '{a="b"}', "start": "1.000", "end": "2.000"}
+
+
+async def test_too_many_series_are_refused_and_a_wait_that_is_asked_for_is_passed_on(serve: Serve) -> None:
+    async def behave(request: web.Request) -> web.Response:
+        if request.query["query"] == "busy":
+            return web.Response(status=429, headers={"Retry-After": "17"})
+        return web.json_response(matrix(*(({"n": str(place)}, [(0.0, "1")]) for place in range(3))))
+
+    url = await serve(behave)
+    with pytest.raises(Permanent, match="more than 2 series: many"):
+        await with_history(settings(url), lambda history: history.samples("many", 0.0, most_series=2))
+    with pytest.raises(Temporary) as caught:
+        await with_history(settings(url), lambda history: history.samples("busy", 0.0, most_series=2))
+    assert caught.value.delay_seconds == 17.0
+
+
 def says(status: int, body: object) -> Behave:
     async def behave(request: web.Request) -> web.Response:
         return web.Response(status=status, text=body if isinstance(body, str) else json.dumps(body))
@@ -146,11 +192,11 @@ def says(status: int, body: object) -> Behave:
         (says(302, ""), Permanent, "answered 302"),
         (says(429, "slow down"), Temporary, "answered 429"),
         (says(503, {"error": "query timed out"}), Temporary, "query timed out"),
-        (says(200, "<html>"), Permanent, "gave no range"),
-        (says(200, {"data": None}), Permanent, "gave no range"),
-        (says(200, {"data": {"result": [7]}}), Permanent, "gave no range"),
-        (says(200, {"data": {"result": [{"metric": {}, "values": [[1, "x"]]}]}}), Permanent, "gave no range"),
-        (says(200, "[" * 100_000), Permanent, "gave no range"),
+        (says(200, "<html>"), Permanent, "gave no answer"),
+        (says(200, {"data": None}), Permanent, "gave no answer"),
+        (says(200, {"data": {"result": [7]}}), Permanent, "gave no answer"),
+        (says(200, {"data": {"result": [{"metric": {}, "values": [[1, "x"]]}]}}), Permanent, "gave no answer"),
+        (says(200, "[" * 100_000), Permanent, "gave no answer"),
     ],
 )
 async def test_a_bad_answer_says_whether_to_ask_again(
@@ -215,7 +261,7 @@ async def test_the_loop_goes_on_while_a_dripping_server_is_left_behind(serve: Se
             await asyncio.sleep(0.1)
         return answer
 
-    with pytest.raises(Temporary, match="no history within"):
+    with pytest.raises(Temporary, match="no answer within"):
         await read(await serve(behave), "a", 0.0, 1.0, 1.0, deadline="200ms")
 
 

@@ -1,0 +1,335 @@
+"""Targets that a Prometheus scrapes, read from it continuously: for a hub that needs no way to the targets itself.
+
+Every turn asks which targets there are and when they were scraped, and only if there is a scrape that was not read
+yet, for the samples since then (:mod:`aiops.collect.hub_pages`). So the pages are those that the server saw, whatever
+the two intervals are, and they go the way of scraped pages from there on.
+
+A target is ours when its page is of a program that a profile knows, and stays ours while the server scrapes it. One
+that is down before we saw a page is ours when all others of its job are. Missing answers say nothing about targets:
+while the server cannot be asked, their states are unknown, and only the server is down.
+"""
+
+import random
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+from yarl import URL
+
+from aiops.collect.hub_pages import Pages, Scrape
+from aiops.collect.hub_questions import Questions, counts, questions
+from aiops.collect.promapi import History, QueryApiSettings, checked_selector, checked_url, in_thread
+from aiops.collect.relabel import Dropped, RelabelRule, relabel
+from aiops.collect.settings import Interval, LabelName, LabelValue
+from aiops.collect.targets import shard_of, source_of
+from aiops.kit.clock import SYSTEM_CLOCK, Clock
+from aiops.kit.retry import Failure, Temporary, backoff_seconds
+from aiops.kit.settings import Duration, Section
+from aiops.signals.normalise import Normaliser
+from aiops.signals.page import Page
+from aiops.signals.profile import Profile
+from aiops.signals.settings import NormaliseSettings
+from aiops.signals.types import Entity, EntityKind, Labels, Reading, SourceStatus
+from aiops.signals.wanted import exposed_names, wanted
+
+KIND = "prometheus"
+REACH_SECONDS = 300.0
+"""How far back a turn looks for scrapes that were not read: as far as an instant query of Prometheus does."""
+LONGEST_BACKOFF_SECONDS = 300.0
+SILENT_FAILURES = 2
+"""Failed turns in a row after which nothing is said about targets."""
+_JITTER = random.Random()  # noqa: S311 - spreads clients, guards nothing
+
+
+class HubServerSettings(QueryApiSettings):
+    """One server to read from."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")] = KIND
+    """Tells servers apart: sources of this one are called ``NAME/job/instance``."""
+    url: Annotated[str, AfterValidator(checked_url), Field(min_length=1)]
+    """Prometheus, Thanos Query, Mimir (with its path ``/prometheus``), VictoriaMetrics: ``http://prometheus:9090``."""
+    selector: Annotated[str, AfterValidator(checked_selector)] = "{}"
+    """Matchers of all that is read, ``{cluster="a"}`` for example."""
+    interval: Interval = 15.0
+    """Time between two turns. All scrapes since the last turn are read, so it need not be that of the server; turns
+    that are further apart than its scrapes are cheaper and later."""
+    query_offset: Annotated[Duration, Field(ge=0, le=120)] = 0.0
+    """Read this far behind. 0 suits Prometheus, which shows a scrape whole or not at all; what receives remote write
+    needs as long as it may be late (30 s to 1 min), else pages come without some of their series."""
+    refresh_interval: Annotated[Duration, Field(ge=1)] = 300.0
+    """How often to ask which metrics there are."""
+    timeout: Annotated[Duration, Field(gt=0)] = 10.0
+    """Longest wait for the next bytes of an answer, and longest time that the server may spend on one query."""
+    deadline: Annotated[Duration, Field(gt=0)] = 30.0
+    """Longest time for all questions of a turn. There is never more than one at a time, and after a turn that failed
+    the waits grow up to 5 min."""
+    max_series: Annotated[int, Field(ge=10)] = 20_000
+    """Most series of one query. Metrics are spread over as many queries as that takes; one metric that alone has more
+    is left out and reported."""
+    target_limit: Annotated[int, Field(ge=1)] = 1000
+    """Most targets; the rest is left out and reported."""
+    labels: dict[LabelName, LabelValue] = Field(default_factory=dict)
+    """Labels of every target that does not bring its own."""
+    relabel: tuple[RelabelRule, ...] = ()
+    """Rules that rewrite the labels of a target, such as ``pool``, or drop it, as ``relabel_configs``."""
+
+
+class HubSettings(Section):
+    """Read what a Prometheus scrapes, instead of scraping. Needs the package prometheus-api-client (extra
+    ``history``), and on the server the series ``up`` of every target."""
+
+    servers: tuple[HubServerSettings, ...] = ()
+    """Whom to read from. Shards (``scrape.shard``) split their targets too."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [server.name for server in self.servers]
+        if double := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"names of servers must differ; used twice: {', '.join(double)}")
+        return self
+
+
+@dataclass(slots=True)
+class HubCounts:
+    """What reading from one server took."""
+
+    queries: int = 0
+    failures: int = 0
+    put_off: int = 0
+    series: int = 0
+    scrapes: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Member:
+    """One target as we know it."""
+
+    normaliser: Normaliser
+    status: SourceStatus
+    page: Page | None = None
+    ours: bool = False
+
+
+class Hub:
+    """Collector of all targets of one server; :meth:`statuses` tells how each of them is.
+
+    Parameters
+    ----------
+    shard
+        (i, N): only the targets of the i-th of N parts.
+    """
+
+    def __init__(
+        self,
+        settings: HubServerSettings,
+        profiles: Sequence[Profile],
+        signals: NormaliseSettings,
+        *,
+        shard: tuple[int, int] = (0, 1),
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.settings = settings
+        self.interval_seconds = settings.interval
+        self.counts = HubCounts()
+        self._profiles = tuple(profiles)
+        self._known_names = frozenset().union(*(exposed_names(profile) for profile in profiles))
+        self._signals = signals
+        self._shard = shard
+        self._clock = clock
+        self._pages = Pages()
+        self._questions = Questions()
+        self._plan_due = float("-inf")
+        self._history: History | None = None
+        self._members: dict[Labels, _Member] = {}
+        self._not_before = float("-inf")
+        self._turning = threading.Lock()
+        entity = Entity.of(EntityKind.TARGET, job=settings.name, instance=URL(settings.url).authority)
+        self._status = SourceStatus(settings.name, KIND, entity, settings.interval)
+
+    async def read(self) -> Sequence[Reading]:
+        """Take one turn, unless the last ones failed and their wait is not over."""
+        began = self._clock.monotonic()
+        if began < self._not_before:
+            self.counts.put_off += 1
+            return ()
+        now = self._clock.now()
+        self._status = replace(self._status, last_attempt=now)
+        try:
+            scrapes = await in_thread(lambda: self._turn(now - self.settings.query_offset), self.settings)
+        except Failure as error:
+            self._failed(error)
+            return ()
+        problems = [*self._questions.left_out, *self._follow()]
+        readings = self._readings(scrapes)
+        self.counts.scrapes += len(scrapes)
+        facts: dict[str, str | float] = {
+            "url": self.settings.url,
+            "duration_seconds": self._clock.monotonic() - began,
+            "samples": float(self.counts.series),
+            "targets": float(len(self._ours())),
+            "problems": "; ".join(problems),
+        }
+        self._status = replace(
+            self._status,
+            last_success=now,
+            last_change=now if scrapes else self._status.last_change,
+            failures=0,
+            error="",
+            facts=facts,
+        )
+        return readings
+
+    def status(self) -> SourceStatus:
+        """How the server is."""
+        return self._status
+
+    def statuses(self) -> list[SourceStatus]:
+        """How every target is, as far as the server lets us know."""
+        if self._status.failures >= SILENT_FAILURES:
+            return []
+        return [
+            replace(member.status, facts={**member.normaliser.facts(), **member.status.facts})
+            for member in self._ours()
+        ]
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._history is not None:
+            self._history.close()
+            self._history = None
+
+    def _failed(self, error: Failure) -> None:
+        failures = self._status.failures + 1
+        self._status = replace(self._status, failures=failures, error=str(error))
+        self.counts.failures += 1
+        wait = backoff_seconds(failures - 1, base=self.interval_seconds, cap=LONGEST_BACKOFF_SECONDS, rng=_JITTER)
+        wait = max(wait, getattr(error, "delay_seconds", None) or 0.0)
+        self._not_before = self._clock.monotonic() + wait
+        self._plan_due = float("-inf")
+        self._let_go()  # the next turn reads secrets and certificates anew
+
+    def _turn(self, at: float) -> list[Scrape]:
+        """Take a turn in a thread, never two at a time: one that hung may have been given up and still run."""
+        if not self._turning.acquire(blocking=False):
+            raise Temporary(f"{self.settings.url}: the turn before has not ended yet")
+        try:
+            return self._ask(at)
+        finally:
+            self._turning.release()
+
+    def _ask(self, at: float) -> list[Scrape]:
+        due = self._clock.monotonic() >= self._plan_due
+        if due:
+            self._let_go()
+        if self._history is None:
+            self._history = History(self.settings, self._clock)
+        history, most = self._history, self.settings.max_series
+        history.begin()
+        if due:
+            self._questions = self._plan(history, at)
+            self._plan_due = self._clock.monotonic() + self.settings.refresh_interval
+        if not self._questions.up:
+            return []
+        there = history.samples(self._questions.up, at, most_series=most)
+        past = history.samples(f"{self._questions.up}[{REACH_SECONDS:.0f}s]", at, most_series=most)
+        self.counts.queries += 2
+        oldest = self._pages.begin(there, past)
+        if oldest is None:
+            return []
+        self.counts.series = 0
+        milliseconds = int((at - oldest) * 1000.0) + 1
+        for question in self._questions.pages:
+            answer = history.samples(f"{question}[{milliseconds}ms]", at, most_series=most)
+            self.counts.queries += 1
+            self.counts.series += len(answer)
+            self._pages.add(answer)
+        return self._pages.end()
+
+    def _plan(self, history: History, at: float) -> Questions:
+        matchers, most = self.settings.selector, self.settings.max_series
+        everything = matchers if matchers.strip("{} ") else ""
+        known = sorted(self._known_names.intersection(history.names(everything, at - REACH_SECONDS, at)))
+        sizes: dict[tuple[str, str], int] = {}
+        for question in counts(known, matchers):
+            for row in history.samples(question, at, most_series=most):
+                sizes[row.labels.get("job", ""), row.labels["__name__"]] = int(row.values[0])
+            self.counts.queries += 1
+        self.counts.queries += 1
+        of_job: dict[str, set[str]] = {}
+        for job, name in sizes:
+            of_job.setdefault(job, set()).add(name)
+        return questions(wanted(self._profiles, of_job), sizes, matchers, most)
+
+    def _follow(self) -> list[str]:
+        """Let the members be the targets that the server has; return what is wrong."""
+        spacings, problems = self._pages.spacings, list[str]()
+        self._members = {labels: member for labels, member in self._members.items() if labels in spacings}
+        taken = {member.status.source for member in self._members.values()}
+        for labels in sorted(spacings.keys() - self._members.keys()):
+            try:
+                ours = relabel({**self.settings.labels, **dict(labels)}, self.settings.relabel)
+            except ValueError as error:
+                problems.append(f"{source_of(labels)}: {error}")
+                continue
+            if isinstance(ours, Dropped):
+                continue
+            public = tuple(sorted((name, value) for name, value in ours.items() if not name.startswith("__")))
+            mine, shards = self._shard
+            if shards > 1 and shard_of(public, shards) != mine:
+                continue
+            source = f"{self.settings.name}/{source_of(public)}"
+            if source in taken or len(taken) >= self.settings.target_limit:
+                why = "another target has the same labels" if source in taken else "target_limit is reached"
+                problems.append(f"{source} left out: {why}")
+                continue
+            taken.add(source)
+            status = SourceStatus(source, KIND, Entity(EntityKind.TARGET, public), self.interval_seconds)
+            self._members[labels] = _Member(Normaliser(self._profiles, public, source, self._signals), status)
+        for labels, member in self._members.items():
+            # As long as two scrapes and two turns may be apart at most, while all is well.
+            spacing = spacings[labels]
+            seconds = self.interval_seconds + (spacing if spacing > 0 else self.interval_seconds)
+            member.status = replace(member.status, interval_seconds=seconds)
+        return problems
+
+    def _readings(self, scrapes: Sequence[Scrape]) -> list[Reading]:
+        readings = []
+        for target, at, page in scrapes:
+            member = self._members.get(target)
+            if member is None:
+                continue
+            status = replace(member.status, last_attempt=at)
+            if page is None:
+                member.status = replace(status, failures=status.failures + 1, error=f"{self.settings.name} says: down")
+                continue
+            reading = member.normaliser.normalise(page, at)
+            resolution = member.normaliser.resolution
+            member.ours = member.ours or bool(resolution and resolution.profiles)
+            changed = member.page is None or not member.page.same_as(page)
+            member.page = page
+            facts: dict[str, str | float] = {"samples": float(len(page.layout.samples))}
+            member.status = replace(
+                status, last_success=at, last_change=at if changed else status.last_change, failures=0, error="",
+                facts=facts,
+            )  # fmt: skip
+            if member.ours:
+                # Rates follow the clock of the server; how old a reading is, ours.
+                readings.append(replace(reading, at=self._clock.now()))
+        return readings
+
+    def _ours(self) -> list[_Member]:
+        with_page: dict[str, list[bool]] = {}
+        for member in self._members.values():
+            if member.page is not None:
+                with_page.setdefault(member.status.entity.label("job"), []).append(member.ours)
+        whole = {job for job, ours in with_page.items() if all(ours)}
+        return [
+            member
+            for member in self._members.values()
+            if member.ours or (member.page is None and member.status.entity.label("job") in whole)
+        ]
