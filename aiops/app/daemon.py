@@ -55,8 +55,6 @@ _KNOWLEDGE_SECONDS = 60.0
 _GIVE_BACK_SECONDS = 30.0
 _SILENCES_SECONDS = 30.0
 _WEB_FILE_SECONDS = 5.0
-_TRANSITIONS = 5000
-"""Newest transitions from which a start counts what statistics spent of their budget."""
 _TOLD = (AlertState.FIRING, AlertState.RESOLVED)  # what comes and goes between is for debugging
 _NEED_RESTART = (
     "interval",
@@ -176,7 +174,7 @@ class Daemon:
     async def _start(self) -> None:
         await self.server.start()
         await asyncio.to_thread(self.state.open, self.pipeline, self.capacity)
-        self.spending.restore(await asyncio.to_thread(self.state.view.recent_transitions, _TRANSITIONS))
+        await asyncio.to_thread(self.spending.restore, self.state.view, self.clock.now())
         await asyncio.to_thread(self.opinions.open)
         await asyncio.to_thread(self.upkeep.restore)
         self._session = open_session()

@@ -5,7 +5,7 @@ counted is all of them: more than the budget is an answer only where nothing was
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite, nan
 from types import MappingProxyType
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from aiops.detect.bank import BankScores
 from aiops.incidents.alert import Transition
 from aiops.signals.telemetry import Family, FamilyKind
 from aiops.signals.types import SeriesKey
+from aiops.store.view import ArchiveView
 
 WEEK_SECONDS = 7 * 86_400.0
 MOST_KEPT = 10_000
@@ -69,11 +70,16 @@ class Spending:
         self._fired: deque[float] = deque(maxlen=MOST_KEPT)
         self.total = 0
 
-    def restore(self, transitions: Sequence[Transition]) -> None:
-        """Remember what an earlier process decided, in any order."""
-        fired = sorted(move.at for move in transitions if _statistical(move))
+    def restore(self, archive: ArchiveView, now: float) -> None:
+        """Remember what an earlier process decided. Blocks for the disk.
+
+        The archive writes an alert and the transition that made it fire together, so however that process ended, an
+        alert that stands was counted, and one whose firing is lost fires again and is counted then.
+        """
+        fired = sorted(move.at for move in archive.fired_since(now - WEEK_SECONDS, MOST_KEPT) if _statistical(move))
         self._fired.extendleft(reversed(fired))
-        self._since = min([self._since, *fired])
+        oldest = archive.oldest_transition_at()
+        self._since = min(self._since, oldest) if isfinite(oldest) else self._since
 
     def take(self, transitions: Iterable[Transition]) -> None:
         """Note what one tick changed."""

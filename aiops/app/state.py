@@ -34,7 +34,7 @@ _CAPACITY = "capacity"
 _LLM = "llm"
 _WORDED = Codec(Worded)
 _SLO = "slo"
-_REMEMBERED = 5000  # transitions of which the machine learns what fires often, and messages that were taken
+_REMEMBERED = 5000  # firings of which the machine learns what fires often, and messages that were taken
 
 
 class StateInUse(OSError):
@@ -68,6 +68,7 @@ class State:
         store = config.store
         self._settings = store
         self._signature = bank_signature(config)
+        self._frequent_window = config.incidents.frequent_window
         self._clock = clock
         self._faults = OnChange(_LOG, clock.monotonic)
         keys = Keyring(store.encryption_key_file)
@@ -104,7 +105,7 @@ class State:
         alerts = self.view.load_alerts()
         pipeline.machine.restore([one for one in alerts if one.key.series.signal != EXTERNAL], self._clock.now())
         pipeline.externals.restore(one for one in alerts if one.key.series.signal == EXTERNAL)
-        pipeline.machine.remember(self.view.recent_transitions(_REMEMBERED))
+        pipeline.machine.remember(self.view.fired_since(self._clock.now() - self._frequent_window, _REMEMBERED))
         pipeline.grouping.restore(self.view.load_incidents(since=self._clock.now() - self._settings.retention))
         if alerts:
             _LOG.info("alerts restored", extra={"alerts": len(alerts)})

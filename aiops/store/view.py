@@ -9,6 +9,7 @@ import logging
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,21 @@ class ArchiveView:
     def recent_transitions(self, limit: int) -> list[Transition]:
         """Newest transitions, newest first."""
         return self._records(TRANSITIONS, "SELECT record FROM transitions ORDER BY seq DESC LIMIT ?", limit)
+
+    def fired_since(self, since: float, limit: int) -> list[Transition]:
+        """Newest transitions with which an alert began to fire, or was told at last, at or after ``since`` (UTC
+        seconds); newest first. Others, of which there may be far more, take no place in the limit."""
+        return self._records(
+            TRANSITIONS,
+            "SELECT record FROM transitions WHERE at >= ? AND after IN ('firing', 'resolving')"
+            " AND (before NOT IN ('firing', 'resolving') OR reason = 'told_now') ORDER BY seq DESC LIMIT ?",
+            since,
+            limit,
+        )
+
+    def oldest_transition_at(self) -> float:
+        """When the first transition that is kept happened, UTC seconds; NaN when there is none."""
+        return next((float(at) for [at] in self._read("SELECT min(at) FROM transitions") if at is not None), nan)
 
     def transitions_of(self, incident: str) -> list[Transition]:
         """Every transition of the alerts of an incident, oldest first."""
