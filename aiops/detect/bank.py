@@ -47,8 +47,10 @@ from aiops.detect.policy import AnomalyPolicy, Compiler, PolicyColumns, Watch, n
 from aiops.detect.recurrence import Recurrence
 from aiops.detect.residual import Residual
 from aiops.detect.rules import Conditions, Rule, RuleBook
+from aiops.detect.season import Season
 from aiops.detect.settings import DetectSettings
 from aiops.detect.settling import Settling, columns_of
+from aiops.detect.shares import Shares
 from aiops.detect.tails import Tails
 from aiops.detect.texts import reason, text_of_rule, text_of_watch
 from aiops.detect.zscore import ZScore
@@ -63,11 +65,12 @@ DETECTORS: Mapping[str, Builder] = {
     "peers": Peers,
     "residual": Residual,
     "drift": Drift,
+    "season": Season,
 }
 """Every statistical detector. The name prefixes its arrays in snapshots."""
 ADVISORS = frozenset({"iforest"})
 """Detectors whose scores are votes and rank entities, but put no series out of bounds."""
-SLOW = frozenset({"drift"})
+SLOW = frozenset({"drift", "season"})
 """Detectors of what takes days. Blocks of minutes cannot calibrate them, and what they tell is no new level: it is not
 accepted by staying."""
 MOST_PATIENCE = 4.0
@@ -146,8 +149,8 @@ class Bank:
         self._detectors: tuple[Detector, ...] = ()
         if settings.enabled:
             self._detectors = tuple(build(settings, self._policy) for build in {**plugins, **DETECTORS}.values())
-        self._judges = [one for one in self._detectors if one.name not in ADVISORS | SLOW]
-        self._tails = Tails(len(self._judges), self._default_timing, settings.budget)
+        judges = [one for one in self._detectors if one.name not in ADVISORS]
+        self._shares = Shares(judges, SLOW, self._default_timing, settings.budget)
         self._state = ColumnState(outside=0.0)
         self._settling = Settling(settings.minimum_samples)
         self._recurrence = Recurrence(self._default_timing.breach_points)
@@ -184,25 +187,22 @@ class Bank:
         columns = self._policy.columns(window)
         settling = self._settling.step(window, columns.of_entity, marks, guidance.changed)
         said = self._said(window, guidance.left_out)
-        raw = [said[one.name] for one in self._judges]
-        judged = self._tails.judge(window, columns, raw)
-        said.update((one.name, scores) for one, scores in zip(self._judges, judged, strict=True))
-        quick = undivided = combine(judged, len(window.keys))
+        judged = self._shares.judge(window, columns, said)
+        quick = undivided = combine([judged[name] for name in self._shares.quick], len(window.keys))
         if (divisors := self._recurrence.divisors(window)) is not None:
             quick = widened(quick, divisors)
-        ensemble = combine([quick, *(scores for name, scores in said.items() if name in SLOW)], len(window.keys))
+        ensemble = combine([quick, *(judged[name] for name in self._shares.slow)], len(window.keys))
         ensemble = self._leniency.applied(ensemble, window, columns.watch, guidance.wider)
         ensemble = replace(ensemble, score=np.where(settling, np.float32(np.nan), ensemble.score))
-        votes = {name: scores.score for name, scores in said.items()}
+        votes = {name: scores.score for name, scores in {**said, **judged}.items()}
         learning = np.isfinite(window.values[-1]) & np.isnan(ensemble.score) & bool(said)
-        confidence, alerting = self._tails.confidence(ensemble.score), columns.watch >= 0
+        confidence, alerting = self._shares.confidence(ensemble.score), columns.watch >= 0
         self._scores = scores = BankScores(now, window.keys, ensemble, votes, learning, confidence, alerting)
         breaches = dict(self._conditions.evaluate(window))
         breaches.update(self._liveness.evaluate(window, sources, marks, columns.of_entity))
         breaches.update(self._statistics(window, columns, scores))
         frozen = self._frozen(columns, {*breaches, *watched}, guidance) | settling
-        if raw:
-            self._tails.learn(window, raw, ~frozen, ensemble.score >= 1)
+        self._shares.learn(window, said, ~frozen, ensemble.score >= 1)
         self._recurrence.learn(undivided.score, ~frozen)
         self._learn(window, ensemble, quick.score, frozen, guidance.left_out)
         open_ = [key for key in watched if key not in breaches]
@@ -239,7 +239,7 @@ class Bank:
     @property
     def sharers(self) -> int:
         """Series that share the budget of false alerts now."""
-        return self._tails.series
+        return self._shares.series
 
     def fitted(self) -> tuple[Fitted, ...]:
         """Detectors whose models are fitted elsewhere."""
@@ -310,7 +310,8 @@ class Bank:
 
     def _own(self) -> dict[str, ColumnState | Settling | Tails | Recurrence]:
         """What the bank learns beside its detectors."""
-        return {"bank": self._state, "settling": self._settling, "tails": self._tails, "recurrence": self._recurrence}
+        beside = self._shares.parts()
+        return {"bank": self._state, "settling": self._settling, "recurrence": self._recurrence, **beside}
 
     def _statistics(
         self, window: Window, columns: PolicyColumns, scores: BankScores

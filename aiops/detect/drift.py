@@ -73,7 +73,10 @@ class Drift:
     def __init__(self, settings: DetectSettings, policy: Compiler) -> None:
         self._sigmas = settings.threshold_sigma
         self._policy = policy
-        self._buckets = ColumnState(2 * DAY, bucket=np.nan)
+        # Of the steady columns only, which are few: [2 · DAY, steady].
+        self._table: _Array = np.empty((2 * DAY, 0), np.float32)
+        self._generation: NDArray[np.int64] = np.empty(0, np.int64)
+        self._restored: _Array | None = None
         self._columns = ColumnState(mean=0.0, points=0.0, move=np.nan, variance=0.0, usual=0.0, moves=0.0)
         self._number = -1
         self._keys: tuple[SeriesKey | None, ...] | None = None
@@ -102,20 +105,28 @@ class Drift:
     def relearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
         """Forget what ``columns`` (bool [capacity]) showed before: they stepped, and a step is no drift."""
         self._follow(window)
-        self._buckets["bucket"][:, columns] = np.nan
+        self._table[:, columns[self._steady]] = np.nan
         for name in ("mean", "points"):
             self._columns[name][columns] = 0
         self._columns["move"][columns] = np.nan
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """``bucket`` [2 · DAY, capacity] by number modulo that, the bucket so far, the move and what is usual."""
-        return {**self._buckets.state(), **self._columns.state(), "fixed_number": np.asarray(self._number)}
+        kept = self._columns.state()
+        table = np.full((2 * DAY, len(kept["mean"])), np.nan, np.float32)
+        if self._restored is not None:
+            table[:] = self._restored
+        else:
+            table[:, self._steady] = self._table
+        return {**kept, "bucket": table, "fixed_number": np.asarray(self._number)}
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Continue from :meth:`state`; see :meth:`aiops.detect.columns.ColumnState.restore`."""
-        self._buckets.restore(state)
         self._columns.restore(state)
-        self._number, self._keys = int(state.get("fixed_number", np.asarray(-1))), None
+        table = np.array(state.get("bucket"), np.float32)
+        if table.shape != (expected := (2 * DAY, len(self._columns["mean"]))):
+            raise ValueError(f"expected an array bucket of {expected[0]} × {expected[1]}, got the shape {table.shape}")
+        self._number, self._keys, self._restored = int(state.get("fixed_number", np.asarray(-1))), None, table
 
     def explain(self, column: int) -> str:
         """Say how much a column moved; empty where it is not known."""
@@ -128,13 +139,22 @@ class Drift:
         )
 
     def _follow(self, window: Window) -> None:
-        self._buckets.follow(window)
         self._columns.follow(window)
         # The tuple is held, so its identity cannot be given to another one.
-        if window.keys is not self._keys:
-            self._keys = window.keys
-            steady = (column for column, key in enumerate(window.keys) if key is not None and key.signal in STEADY)
-            self._steady = np.fromiter(steady, np.intp)
+        if window.keys is self._keys:
+            return
+        self._keys = window.keys
+        steady = np.fromiter(
+            (column for column, key in enumerate(window.keys) if key is not None and key.signal in STEADY), np.intp
+        )
+        table, generation = np.full((2 * DAY, len(steady)), np.nan, np.float32), window.generation[steady]
+        if self._restored is None:
+            _, new, old = np.intersect1d(generation, self._generation, return_indices=True)
+            table[:, new] = self._table[:, old]
+        else:
+            there = steady < self._restored.shape[1]
+            table[:, there] = self._restored[:, steady[there]]
+        self._steady, self._table, self._generation, self._restored = steady, table, generation, None
 
     def _half(self, expected: Floats, window: Window) -> Floats:
         usual = self._columns["usual"] * np.float32((USUAL / self._sigmas) ** 2)
@@ -143,11 +163,11 @@ class Drift:
 
     def _close(self, window: Window, number: int) -> None:
         """End the bucket, and say by how much each series moved."""
-        state, table = self._columns, self._buckets["bucket"]
+        state, table = self._columns, self._table
         whole = BUCKET_SECONDS / window.step_seconds
         if 0 <= self._number < number:
-            enough = state["points"] >= LEAST_POINTS * whole
-            table[self._number % len(table)] = np.where(enough, state["mean"], np.nan)
+            enough = state["points"][self._steady] >= LEAST_POINTS * whole
+            table[self._number % len(table)] = np.where(enough, state["mean"][self._steady], np.nan)
             for missed in range(self._number + 1, min(number, self._number + 1 + len(table))):
                 table[missed % len(table)] = np.nan
             self._measure(window, number)
@@ -157,8 +177,7 @@ class Drift:
 
     def _measure(self, window: Window, number: int) -> None:
         state, columns = self._columns, self._steady
-        ages = (number - 1 - np.arange(2 * DAY)) % (2 * DAY)
-        rows = self._buckets["bucket"][np.ix_(ages, columns)]
+        rows = self._table[(number - 1 - np.arange(2 * DAY)) % (2 * DAY)]
         differences = rows[:DAY] - rows[DAY:]
         known = np.isfinite(differences)
         judged = known.sum(axis=0) >= LEAST_KNOWN

@@ -63,6 +63,9 @@ class DetectSettings(Section):
     estimator: Estimator = Estimator.MEAN
     """``mean`` sees heavy tails and stays quiet about them; ``quantile`` ignores up to half the points, for series
     whose outliers are not noise."""
+    seasonal_series: int = Field(4096, ge=0)
+    """Most series whose rhythm of the day and the week is kept, 1 KiB each; only those that may raise an alert, and
+    while a rhythm explains them. 0: none."""
     relearn_after: Duration = Field(1800.0, gt=0)
     """Time out of bounds after which a level is accepted as the new normal, seconds. 30 minutes: longer than it
     takes a person to see the alert, short enough that a deploy does not colour the whole day. Never accepted

@@ -91,12 +91,15 @@ class Tails:
     timing
         K of N of the alerts; a rule that has another one spends another share.
     budget
-        False alerts a week, all series together.
+        False alerts a week, all series together; may be set anew between ticks.
+    block_seconds
+        Length of a block; by default ``BLOCK`` points.
     """
 
-    def __init__(self, judges: int, timing: Timing, budget: float) -> None:
+    def __init__(self, judges: int, timing: Timing, budget: float, block_seconds: float | None = None) -> None:
         self._timing = timing
-        self._budget = budget
+        self.budget = budget
+        self._block_seconds = block_seconds
         recent = {f"recent_{back}": 0.0 for back in range(timing.window_points)}
         self._columns = ColumnState(
             judges, peak=0.0, mean=0.0, variance=0.0, blocks=0.0, width=1.0, surprise=0.0, **recent
@@ -168,10 +171,11 @@ class Tails:
         largest = kth_largest(recent, self._timing.breach_points)
         np.maximum(state["peak"], largest, out=state["peak"], where=known)
         # By the wall clock, so that two daemons on the same series cut the same blocks.
-        first = -round(window.now / window.step_seconds) % BLOCK
+        block = self._block(window.step_seconds)
+        first = -round(window.now / window.step_seconds) % block
         self._fleet *= np.exp(-window.step_seconds / FLEET_MEMORY_SECONDS)
-        due = slice(first, None, BLOCK)
-        self._close(due, window.step_seconds, ~outside[due])
+        due = slice(first, None, block)
+        self._close(due, block * window.step_seconds, ~outside[due])
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Per judge and column the last raw scores, the block so far, moments and width; the fleet's histogram."""
@@ -189,7 +193,11 @@ class Tails:
         self._columns.restore(state)
         self._fleet = fleet
 
-    def _close(self, due: slice, step_seconds: float, inside: _Mask) -> None:
+    def _block(self, step_seconds: float) -> int:
+        """Points of a block."""
+        return BLOCK if self._block_seconds is None else max(round(self._block_seconds / step_seconds), 1)
+
+    def _close(self, due: slice, block_seconds: float, inside: _Mask) -> None:
         """End the block of the columns that are due: judge it, learn it, and set their width until the next one."""
         peak, mean, variance, blocks, width, before = (
             self._columns[name][:, due] for name in ("peak", "mean", "variance", "blocks", "width", "surprise")
@@ -207,7 +215,7 @@ class Tails:
         variance += np.where(first, square, np.where(seen, (square - variance) / (points + PRIOR_BLOCKS), 0))
         blocks += seen
         np.minimum(blocks, MEMORY_BLOCKS, out=blocks)
-        own = _reach(self.surprise(step_seconds), mean, variance, blocks)
+        own = _reach(self.surprise(block_seconds), mean, variance, blocks)
         young = np.maximum(1 - blocks / TRUSTED_BLOCKS, 0)
         width[:] = young + (1 - young) * np.clip(own, NARROWEST, WIDEST)
         peak[:] = 0
@@ -223,10 +231,10 @@ class Tails:
             self._fleet[:-1] += sign * np.bincount(places, minlength=len(GRID))
         self._fleet[-1] += np.count_nonzero(rose)
 
-    def surprise(self, step_seconds: float) -> float:
+    def surprise(self, block_seconds: float) -> float:
         """By the series' own moments, the surprise of a block that the fleet may have as often as the budget says."""
-        blocks_a_week = self._budget / ALERTS_PER_BLOCK
-        share = blocks_a_week * BLOCK * step_seconds / (WEEK_SECONDS * max(self.series, 1))
+        blocks_a_week = self.budget / ALERTS_PER_BLOCK
+        share = blocks_a_week * block_seconds / (WEEK_SECONDS * max(self.series, 1))
         passed = np.maximum.accumulate(np.cumsum(self._fleet[-2::-1]))[::-1]
         beyond = np.maximum(passed, 0) + FLEET_PRIOR * np.exp(-GRID)
         total = self._fleet[-1] + FLEET_PRIOR

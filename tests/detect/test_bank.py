@@ -187,6 +187,25 @@ def test_a_job_at_six_alarms_twice(make_bank: Callable, make_window: Callable, r
     assert alarmed == {0, 1}
 
 
+def test_a_load_that_comes_slowly_at_the_wrong_hour_is_told(
+    make_bank: Callable, make_window: Callable, rng: Any
+) -> None:
+    """Traffic of the day in the night of the eleventh; the z-score follows it, as it follows the wave."""
+    arrivals = SeriesKey(POOL, "arrivals")
+    bank, step, told = make_bank(minimum_samples=8, level_memory_points=3), 1200.0, []
+    for tick in range(11 * 72):
+        at = tick / 72
+        load = 100 - 80 * np.cos(2 * np.pi * (at if at < 10.1 else at + 0.4 * min((at - 10.1) / 0.2, 1)))
+        rows = np.full((4, 1), load + rng.normal(0, 5))
+        window = replace(make_window(rows, (arrivals,), now=tick * step), step_seconds=step)
+        verdicts = bank.step(window, window.now, (), (), ())
+        told += [(at, verdict) for verdict in verdicts.breaches.values()]
+    assert 10.1 < told[0][0] < 10.3
+    verdict = told[0][1]
+    assert verdict.votes["season"] >= 1 > verdict.votes["zscore"]
+    assert "; at this hour it usually is " in verdict.reason
+
+
 def test_it_is_not_accepted_during_a_critical_alert(player: Player) -> None:
     critical = [AlertKey("EngineStuck", SeriesKey(REPLICA, "running"))]
     for _ in range(500):
