@@ -13,10 +13,13 @@ _LOG = logging.getLogger("aiops.lab")
 
 
 class Replica:
-    """One simulated engine behind its own loopback port. It can be killed and started again."""
+    """One simulated engine behind a port of its own, by default on loopback. It can be killed and started again."""
 
-    def __init__(self, seed: int, *, model: str, shape: Shape, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self, seed: int, *, model: str, shape: Shape, clock: Clock = SYSTEM_CLOCK, host: str = "127.0.0.1"
+    ) -> None:
         self._clock = clock
+        self._host = host
         self._seed = seed
         self._model = model
         self._shape = shape
@@ -31,7 +34,7 @@ class Replica:
     @property
     def url(self) -> str:
         """Address of the metrics page."""
-        return f"http://127.0.0.1:{self.port}/metrics"
+        return f"http://{self._host}:{self.port}/metrics"
 
     async def _metrics(self, _: web.Request) -> web.Response:
         self.engine.advance(self._clock.monotonic())
@@ -43,7 +46,7 @@ class Replica:
         app.add_routes([web.get("/metrics", self._metrics)])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        await web.TCPSite(self._runner, self._host, self.port).start()
         self.port = int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
@@ -62,8 +65,16 @@ class Replica:
 class Fleet:
     """Replicas of one model."""
 
-    def __init__(self, size: int = 3, *, model: str = "demo-7b", shape: Shape | None = None, seed: int = 1) -> None:
-        self.replicas = [Replica(seed + index, model=model, shape=shape or Shape()) for index in range(size)]
+    def __init__(
+        self,
+        size: int = 3,
+        *,
+        model: str = "demo-7b",
+        shape: Shape | None = None,
+        seed: int = 1,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self.replicas = [Replica(seed + index, model=model, shape=shape or Shape(), host=host) for index in range(size)]
 
     async def start(self) -> None:
         """Start every replica."""

@@ -70,18 +70,25 @@ class RealAlertmanager:
     """
 
     def __init__(
-        self, program: str, folder: Path, port: int, hooks: Sequence[str], cluster: Sequence[str] = ()
+        self,
+        program: str,
+        folder: Path,
+        port: int,
+        hooks: Sequence[str],
+        cluster: Sequence[str] = (),
+        *,
+        host: str = "127.0.0.1",
     ) -> None:
         folder.mkdir(exist_ok=True)
         told = "\n".join(f"  - {{url: {hook}, send_resolved: true}}" for hook in hooks)
         (folder / "am.yml").write_text(CONFIG.format(hooks=told))
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://{host}:{port}"
         own = cluster[0] if cluster else ""
         self.program = Program(
             program,
             f"--config.file={folder / 'am.yml'}",
             f"--storage.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}",
+            f"--web.listen-address={host}:{port}",
             f"--cluster.listen-address={own}",
             *(f"--cluster.advertise-address={own}" for _ in cluster[:1]),
             *(f"--cluster.peer={peer}" for peer in cluster[1:]),
