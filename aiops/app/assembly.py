@@ -36,7 +36,8 @@ def build_bank(config: Config) -> Bank:
     ValueError
         When an override of the configuration names no rule, or a plug-in is not there.
     """
-    rulebook = presets.rulebook().model_copy(update={"lead_time": config.capacity.lead_time})
+    told = config.capacity.lead_time
+    rulebook = presets.rulebook().model_copy(update={} if told is None else {"lead_time": told})
     return Bank(config.detect, presets.anomaly_policy(), rulebook, named_plugins(config.detect.plugins))
 
 

@@ -19,9 +19,10 @@ from aiops.app.pool_rows import Gatherer, PoolRows, gateway_queue, throttled_sha
 from aiops.capacity.arima import Arima
 from aiops.capacity.exhaustion import Exhaustion, time_to_exhaustion
 from aiops.capacity.follow import Followed, Track
+from aiops.capacity.lead import Lead, lead_of
 from aiops.capacity.observed import COLUMNS, NAN, History
 from aiops.capacity.scaling import CurvePoint, Memory, Recommendation, Situation, recommend
-from aiops.capacity.settings import CapacitySettings
+from aiops.capacity.settings import CapacitySettings, PoolLimits
 from aiops.capacity.waste import Waste, waste_of
 from aiops.kit.clock import Clock
 from aiops.kit.log import OnChange
@@ -46,6 +47,7 @@ class Pool:
     advice: Recommendation | None = None
     needed: dict[float, float] = field(default_factory=dict)
     waste: Waste | None = None
+    lead: Lead = field(default_factory=lambda: lead_of(None, (), 0.0))
     kv: Exhaustion = field(default_factory=Exhaustion)
 
 
@@ -96,7 +98,7 @@ class Capacity:
             self.skipped += 1
             return []
         began, now = self._clock.monotonic(), self._clock.now()
-        self._gatherer.gather(ring, self.settings.lead_time)
+        self._gatherer.gather(ring, lambda pool: self._limits(pool).lead_time)
         rows = dict(self._gatherer.pools)
         window = ring.window()
         throttled = throttled_share(window) if len(rows) == 1 else NAN
@@ -154,13 +156,14 @@ class Capacity:
         arima: tuple[Arima, ...],
     ) -> Iterator[Mark]:
         """One pool; runs in the thread and touches nothing but its arguments."""
-        limits = self.settings.of(kept.name, pool.label("pool"))
+        limits = self._limits(pool)
+        kept.lead = rows.lead(limits.lead_time)
         history = rows.history
         for scored in kept.track.score(history, now, slo_seconds=limits.wait_slo):
             yield Mark(MarkKind.RECOMMENDATION, pool, now, str(scored))
         replicas = history.now("replicas")
         situation = Situation(
-            now, 0 if isnan(replicas) else int(replicas), rows.lead_seconds(limits.lead_time),
+            now, 0 if isnan(replicas) else int(replicas), kept.lead.seconds,
             tuple((max(0.0, at - now), 1) for at in rows.coming), rows.doubts, rows.unresolved, throttled, waiting,
             arima,
         )  # fmt: skip
@@ -179,6 +182,13 @@ class Capacity:
         )  # fmt: skip
         if kept.track.remember(advice) is not None and advice.desired != advice.replicas:
             yield Mark(MarkKind.RECOMMENDATION, pool, now, f"{advice.replicas} → {advice.desired}: {advice.reason}")
+
+    def _limits(self, pool: Entity) -> PoolLimits:
+        return self.settings.of(pool_name(pool), pool.label("pool"))
+
+    def leads(self) -> dict[Entity, Lead]:
+        """How long a new replica of each pool takes until it serves, and how that is known."""
+        return {pool: kept.lead for pool, kept in self._pools.items()}
 
     def _histories(self) -> dict[str, History]:
         return {pool_name(pool): rows.history for pool, rows in self._gatherer.pools.items()}
@@ -229,7 +239,7 @@ class Capacity:
         return advice.reason if advice.desired is None else ""
 
     def _record(self, pool: Entity, kept: Pool) -> Record:
-        advice, limits = kept.advice, self.settings.of(kept.name, pool.label("pool"))
+        advice, limits = kept.advice, self._limits(pool)
         if advice is None:
             return {"pool": kept.name}
         usable = not self._unusable(advice)
@@ -264,6 +274,7 @@ class Capacity:
                 "method": advice.method, "now_per_second": advice.load_now, "high_per_second": advice.load_high
             },
             "lead_seconds": advice.lead_seconds,
+            "lead_known_by": kept.lead.why,
             "assumed": advice.assumed,
             "kv_exhaustion": asdict(kept.kv),
             "waste": None if kept.waste is None else asdict(kept.waste),

@@ -276,6 +276,7 @@ class Daemon:
 
     async def _advise(self) -> None:
         self._note(await self.capacity.step(self.pipeline.ring))
+        self.pipeline.leads = self.capacity.leads()
 
     async def _act(self) -> None:
         if self.actuator is not None:

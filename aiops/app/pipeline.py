@@ -16,7 +16,7 @@ from aiops.incidents.machine import Machine
 from aiops.incidents.policy import Calendar
 from aiops.incidents.slo import Ledger
 from aiops.signals.topology import Pools
-from aiops.signals.types import Mark, Reading, SourceStatus
+from aiops.signals.types import Entity, Mark, Reading, SourceStatus
 from aiops.store.bands import Bands
 from aiops.store.ring import Ring
 
@@ -46,6 +46,7 @@ class Pipeline:
     externals: Externals
     bands: Bands
     effects: Effects = field(default_factory=Effects)
+    leads: Mapping[Entity, tuple[float, str]] = field(default_factory=dict)
     _newest: dict[str, Reading] = field(default_factory=dict)
 
     @property
@@ -90,6 +91,7 @@ class Pipeline:
             frozen=self.calendar.frozen,
             wider=self.effects.thresholds(now),
             left_out=left_out,
+            leads=self.leads,
             awaited=self._awaited(left_out),
         )
         verdicts = self.bank.step(window, now, sources, marks, watched, guidance=guidance)

@@ -3,13 +3,14 @@
 Belongs to the event loop, because the ring does; copies a few hundred numbers and computes nothing that takes time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aiops.capacity.lead import Lead, lead_of
 from aiops.capacity.observed import NAN, History, believable
 from aiops.detect.base import Window
 from aiops.signals.topology import pool_of
@@ -63,9 +64,9 @@ class PoolRows:
     starts: list[float] = field(default_factory=list)
     coming: list[float] = field(default_factory=list)
 
-    def lead_seconds(self, default: float) -> float:
-        """Longest but one of the observed starts, and a scrape; ``default`` until two were seen."""
-        return default if len(self.starts) < 2 else sorted(self.starts)[-2] + self.history.step_seconds
+    def lead(self, told: float | None) -> Lead:
+        """How long a new replica takes; ``told`` is what people set."""
+        return lead_of(told, self.starts, self.history.step_seconds)
 
 
 class Gatherer:
@@ -86,8 +87,11 @@ class Gatherer:
         self._layouts: dict[Entity, _Layout] = {}
         self.pools: dict[Entity, PoolRows] = {}
 
-    def gather(self, ring: Ring, lead_seconds: float) -> None:
-        """Add the intervals that are complete since the last call; the first call takes all that the window holds."""
+    def gather(self, ring: Ring, told: Callable[[Entity], float | None]) -> None:
+        """Add the intervals that are complete since the last call; the first call takes all that the window holds.
+
+        ``told`` gives the lead time that people set for a pool.
+        """
         window, latest = ring.window(), ring.latest()
         if window.keys is not self._keys:
             self._keys, self._layouts = window.keys, _layouts(window.keys)
@@ -97,7 +101,7 @@ class Gatherer:
             rows = self.pools.setdefault(pool, PoolRows(History(self._step)))
             rows.unresolved = tuple(name for name in _ROLES if name not in layout.columns)
             self._extend(rows, layout, window)
-            self._follow(rows, layout, latest, window.now, lead_seconds)
+            self._follow(rows, layout, latest, window.now, told(pool))
 
     def _extend(self, rows: PoolRows, layout: _Layout, window: Window) -> None:
         each = max(1, round(self._step / window.step_seconds))
@@ -140,7 +144,7 @@ class Gatherer:
             row["arrivals"] = NAN
         return row
 
-    def _follow(self, rows: PoolRows, layout: _Layout, latest: Latest, now: float, lead_seconds: float) -> None:
+    def _follow(self, rows: PoolRows, layout: _Layout, latest: Latest, now: float, told: float | None) -> None:
         """Learn how long starts take, and when replicas that do not serve yet will."""
         fresh = [replica for replica in layout.replicas if replica not in rows.since]
         began_here = not rows.since
@@ -154,7 +158,7 @@ class Gatherer:
         missing = rows.history.now("replicas") - rows.history.now("ready")
         count = int(missing) if missing > 0.0 else 0
         rows.coming = rows.coming[-count:] if count else []
-        rows.coming += [now + rows.lead_seconds(lead_seconds)] * (count - len(rows.coming))
+        rows.coming += [now + rows.lead(told).seconds] * (count - len(rows.coming))
 
 
 def gateway_queue(pools: Mapping[Entity, PoolRows], pool: Entity) -> float:

@@ -32,9 +32,10 @@ class PoolLimits(Section):
     """Power of one busy replica, watts."""
     max_watts: float | None = Field(None, gt=0)
     """Power that the pool may draw; needs ``watts_per_replica``."""
-    lead_time: Duration = Field(120.0, gt=0)
-    """From the decision until a new replica serves, seconds, until starts have been observed. Two minutes is the
-    quick end of what large models take."""
+    lead_time: Duration | None = Field(None, gt=0)
+    """From the decision until a new replica serves, seconds; unset: the longest but one of the last ten starts that
+    were observed in the pool, and two minutes until two were. What is observed begins with the process: set this where
+    an image or weights are fetched before."""
 
     @model_validator(mode="after")
     def _belong_together(self) -> Self:

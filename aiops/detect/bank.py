@@ -198,7 +198,7 @@ class Bank:
         learning = np.isfinite(window.values[-1]) & np.isnan(ensemble.score) & bool(said)
         confidence, alerting = self._shares.confidence(ensemble.score), columns.watch >= 0
         self._scores = scores = BankScores(now, window.keys, ensemble, votes, learning, confidence, alerting)
-        breaches = dict(self._conditions.evaluate(window))
+        breaches = dict(self._conditions.evaluate(window, guidance.leads))
         breaches.update(self._liveness.evaluate(window, sources, marks, columns.of_entity))
         breaches.update(self._statistics(window, columns, scores))
         frozen = self._frozen(columns, {*breaches, *watched}, guidance) | settling

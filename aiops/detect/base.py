@@ -94,7 +94,7 @@ class Look:
     values
         What was seen, and what it is held against; NaN = unknown.
     note
-        What else keeps the rule from judging, ``""`` when nothing does.
+        What else keeps the rule from judging, or what it rests on; ``""`` when there is nothing to say.
     """
 
     key: AlertKey
@@ -260,6 +260,8 @@ class Guidance:
         object while nothing changes.
     left_out
         Detectors that this tick does without (:mod:`aiops.detect.shedding`): they say nothing and learn nothing.
+    leads
+        Pool → seconds that a new replica needs until it serves, and how that is known.
     awaited
         Alerts of which only those could say that they are over.
     """
@@ -268,6 +270,7 @@ class Guidance:
     changed: Set[Entity] = frozenset()
     wider: Mapping[Scope, float] = field(default_factory=dict)
     left_out: Set[str] = frozenset()
+    leads: Mapping[Entity, tuple[float, str]] = field(default_factory=dict)
     awaited: Set[AlertKey] = frozenset()
 
 

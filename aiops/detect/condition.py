@@ -21,7 +21,7 @@ raise an alert nor clear one.
 ``peers(x)``              median of the others: replicas of the pool, GPUs of the node; unknown without another
 ``seconds_until(x, y, n)``  seconds until a straight line through the last n points reaches y; 0 when it is reached,
                           infinite unless every point of the last third lies above all of the first third
-``lead_time``             seconds that a new replica needs until it serves (``capacity.lead_time``)
+``lead_time``             seconds that a new replica needs until it serves: set, observed or assumed
 ========================  ========================================================================================
 """
 
@@ -81,8 +81,8 @@ class Frame(Protocol):
         ...
 
     @property
-    def lead_seconds(self) -> float:
-        """Time that a new replica needs until it serves."""
+    def lead_seconds(self) -> _Numbers:
+        """Time that a new replica of each entity's pool needs until it serves, float64 [entities]."""
         ...
 
 
@@ -184,7 +184,7 @@ class _Reader:
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
                 return _arithmetic(_ARITHMETIC[type(op)], self.number(left), self.number(right))
             case ast.Name(id="lead_time"):
-                return lambda frame: np.asarray(np.float64(frame.lead_seconds))
+                return lambda frame: frame.lead_seconds
             case ast.Name() | ast.Attribute():
                 signal = self._operand(node)
                 return lambda frame: frame.now(signal)

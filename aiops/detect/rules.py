@@ -5,10 +5,11 @@ few judgements about a source that no condition can express (:mod:`aiops.detect.
 checked, and the conditions are evaluated for all entities of a kind at once.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from types import MappingProxyType
 from typing import Annotated, NamedTuple, Self
 
 import numpy as np
@@ -21,6 +22,7 @@ from aiops.detect.groups import group_of
 from aiops.detect.policy import RULE_NAME, parse_document
 from aiops.kit.settings import Duration, Section
 from aiops.signals.catalog import SIGNALS
+from aiops.signals.topology import pool_of
 from aiops.signals.types import Entity, EntityKind, SeriesKey
 
 
@@ -106,7 +108,7 @@ class RuleBook(Section):
     rules: tuple[Rule, ...]
     """In order of display."""
     lead_time: Duration = 120.0
-    """What ``lead_time`` means in conditions; the daemon puts ``capacity.lead_time`` here."""
+    """What ``lead_time`` means in conditions about a pool of which nothing better is known."""
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -145,12 +147,12 @@ class _Layout:
 class _Frame:
     """One kind of entity in one window; a gather per operand, once."""
 
-    def __init__(self, layout: _Layout, window: Window, lead_seconds: float) -> None:
+    def __init__(self, layout: _Layout, window: Window, lead_of: Callable[[Entity], tuple[float, str]]) -> None:
         self._layout = layout
         self._values = window.values
         self._now: dict[Operand, NDArray[np.float64]] = {}
+        self._lead_of = lead_of
         self.step_seconds = window.step_seconds
-        self.lead_seconds = lead_seconds
 
     def now(self, operand: Operand) -> NDArray[np.float64]:
         if operand not in self._now:
@@ -163,6 +165,14 @@ class _Frame:
         if operand in self._layout.gaps:
             rows[:, columns < 0] = np.nan
         return rows
+
+    @cached_property
+    def lead_seconds(self) -> NDArray[np.float64]:
+        return np.array([self._lead_of(entity)[0] for entity in self._layout.entities])
+
+    def lead(self, row: int) -> tuple[float, str]:
+        """Lead time of one entity's pool, and how it is known."""
+        return self._lead_of(self._layout.entities[row])
 
     def peers(self, operand: Operand) -> NDArray[np.float64]:
         values = self.now(operand)
@@ -205,7 +215,7 @@ class Conditions:
     rules
         Rules; those without a condition are left out.
     lead_seconds
-        What ``lead_time`` means in conditions.
+        What ``lead_time`` means in conditions where nothing better is known.
     """
 
     def __init__(self, rules: Sequence[Rule], lead_seconds: float = 120.0) -> None:
@@ -219,11 +229,19 @@ class Conditions:
             self._wanted.setdefault(kind, {}).update(dict.fromkeys(operands))
         self._judged: dict[tuple[str, EntityKind], Judged] = {}
 
-    def evaluate(self, window: Window) -> Iterator[tuple[AlertKey, Verdict]]:
-        """Judge the newest row; afterwards :meth:`known` speaks about it."""
+    def evaluate(
+        self, window: Window, leads: Mapping[Entity, tuple[float, str]] = MappingProxyType({})
+    ) -> Iterator[tuple[AlertKey, Verdict]]:
+        """Judge the newest row; afterwards :meth:`known` speaks about it. ``leads``: as in
+        :class:`aiops.detect.base.Guidance`."""
+
+        def lead_of(entity: Entity) -> tuple[float, str]:
+            pool = entity if entity.kind is EntityKind.POOL else pool_of(entity)
+            return leads.get(pool, (self._lead_seconds, ""))
+
         if window.keys is not self._keys:
             self._layouts, self._keys = self._lay_out(window.keys), window.keys
-        frames = {kind: _Frame(layout, window, self._lead_seconds) for kind, layout in self._layouts.items()}
+        frames = {kind: _Frame(layout, window, lead_of) for kind, layout in self._layouts.items()}
         self._judged = {}
         for rule, when, kind in self._rules:
             if kind in frames:
@@ -281,7 +299,8 @@ class Conditions:
                     AlertKey(rule, SeriesKey(entity, when.operands[0].signal, when.operands[0].stat)),
                     _known(judged.truth.true[row], judged.truth.false[row]),
                     tuple(Part(text, _known(truth.true[row], truth.false[row])) for text, truth in parts),
-                    {name: float(values[row]) for name, values in now.items()},
+                    {name: float(values[row]) for name, values in now.items()} | _lead_in(when, judged, row),
+                    _lead_text(when, judged, row),
                 )
 
     def standing(self) -> Mapping[str, Standing]:
@@ -328,6 +347,7 @@ def _breach(judged: Judged, when: Condition, row: int) -> tuple[AlertKey, Verdic
     key = AlertKey(judged.rule.name, SeriesKey(judged.layout.entities[row], first.signal, first.stat))
     now = {operand: float(judged.frame.now(operand)[row]) for operand in when.operands}
     numbers = [f"{operand} = {_shown(value, operand)}" for operand, value in now.items() if not np.isnan(value)]
+    numbers += filter(None, [_lead_text(when, judged, row)])
     return key, Verdict(
         rule=judged.rule.name,
         severity=judged.rule.severity,
@@ -337,6 +357,17 @@ def _breach(judged: Judged, when: Condition, row: int) -> tuple[AlertKey, Verdic
         reason=f"{', '.join(numbers)}. {judged.rule.description}",
         runbook=judged.rule.runbook,
     )
+
+
+def _lead_in(when: Condition, judged: Judged, row: int) -> dict[str, float]:
+    return {"lead_time": judged.frame.lead(row)[0]} if "lead_time" in when.text else {}
+
+
+def _lead_text(when: Condition, judged: Judged, row: int) -> str:
+    if "lead_time" not in when.text:
+        return ""
+    seconds, why = judged.frame.lead(row)
+    return f"lead_time = {seconds:.4g} s" + (f" ({why})" if why else "")
 
 
 def _shown(value: float, operand: Operand) -> str:

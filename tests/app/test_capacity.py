@@ -176,18 +176,58 @@ def test_intervals_are_taken_once_and_gaps_are_kept() -> None:
     fleet = Fleet()
     fleet.tick(30)
     gatherer = Gatherer(15.0, 5760)
-    gatherer.gather(fleet.ring, 60.0)
+    gatherer.gather(fleet.ring, lambda pool: 60.0)
     assert len(gatherer.pools[POOL].history) == 10
     fleet.tick(2)
-    gatherer.gather(fleet.ring, 60.0)
+    gatherer.gather(fleet.ring, lambda pool: 60.0)
     assert len(gatherer.pools[POOL].history) == 10
     fleet.tick(1)
-    gatherer.gather(fleet.ring, 60.0)
+    gatherer.gather(fleet.ring, lambda pool: 60.0)
     assert len(gatherer.pools[POOL].history) == 11
     row = gatherer.pools[POOL].history
     assert row.now("ready") == 2.0
     assert row.now("idle") == 0.0
     assert row.now("busiest") > 0.0
+
+
+async def test_starts_that_were_seen_are_the_lead_time_unless_people_set_one() -> None:
+    """New replicas answer 300, 200 and 240 s after their process began; those of the start tell nothing."""
+    time, ring = Time(), Ring(720, TICK, max_series=200, ttl_seconds=1800.0)
+    learnt, told = Capacity(CapacitySettings(draws=8), time), Capacity(SETTINGS, time)
+    pool = Columns(tuple(SeriesKey(POOL, name) for name in ("running", "queue_len", "replicas", "ready")))
+    began = dict.fromkeys(REPLICAS, time.value - 1000.0)
+
+    async def minute() -> None:
+        columns = Columns(tuple(SeriesKey(one, name) for one in began for name in ("running", "start_time")))
+        for _ in range(12):
+            time.value += TICK
+            values = np.array([value for at in began.values() for value in (1.0, at)])
+            count = float(len(began))
+            sums = Reading("pools", time.value, pool, np.array([count, 0.0, count, count]))
+            ring.append(time.value, [Reading("a", time.value, columns, values), sums])
+            await learnt.step(ring)
+            await told.step(ring)
+
+    await minute()
+    known = [learnt.leads()[POOL]]
+    for took in (300.0, 200.0, 240.0):
+        began[Entity.of(EntityKind.REPLICA, job="chat", instance=f"new-{took}", model_name="org/m")] = (
+            time.value + TICK - took
+        )
+        await minute()
+        known.append(learnt.leads()[POOL])
+    assert known == [
+        (120.0, "assumed: 0 starts observed, needs 2"),
+        (120.0, "assumed: 1 starts observed, needs 2"),
+        (215.0, "longest but one of 2 observed starts"),
+        (255.0, "longest but one of 3 observed starts"),
+    ]
+    assert told.leads()[POOL] == (60.0, "set")
+    again = Capacity(CapacitySettings(draws=8), time)
+    again.restore(learnt.state())
+    await again.step(ring)
+    assert again.leads()[POOL] == known[-1], "over a restart, too"
+    assert learnt.records()[0]["lead_known_by"] == known[-1][1]
 
 
 def test_throttled_gpus_are_a_share() -> None:

@@ -17,7 +17,7 @@ class Table:
     """Signal → values, oldest first; one entity."""
 
     step_seconds = 5.0
-    lead_seconds = 120.0
+    lead_seconds = np.array([120.0])
 
     def __init__(self, **values: float | list[float]) -> None:
         self.values = {name.replace("__", "."): np.atleast_1d(np.array(v, float)) for name, v in values.items()}

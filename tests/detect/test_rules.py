@@ -204,6 +204,28 @@ def judged(book: RuleBook, window: Any, name: str, entity: Entity) -> bool | Non
     return True if key in breaches else False if conditions.known(key) else None
 
 
+def test_what_runs_out_is_held_against_the_lead_time_of_its_own_pool(
+    rulebook: RuleBook, entity_window: Callable
+) -> None:
+    """Half a slot a tick more, 30 are left: five minutes. Whether that is soon depends on the pool's own starts."""
+    conditions, pool = Conditions(rulebook.rules), Entity.of(EntityKind.POOL, name="x")
+    window = entity_window(pool, {"running": [x / 2 for x in range(61)], "max_running": 60, "queue_len": 0}, rows=61)
+    for leads, expected, said in (
+        ({}, False, (120.0, "lead_time = 120 s")),
+        ({Entity.of(EntityKind.POOL, name="y"): (9e9, "")}, False, (120.0, "lead_time = 120 s")),
+        ({pool: (200.0, "set")}, False, (200.0, "lead_time = 200 s (set)")),
+        ({pool: (400.0, "longest but one of 5 observed starts")}, True,
+         (400.0, "lead_time = 400 s (longest but one of 5 observed starts)")),
+    ):  # fmt: skip
+        breaches = dict(conditions.evaluate(window, leads))
+        found = [verdict for key, verdict in breaches.items() if key.rule == "SlotsRunOut"]
+        assert bool(found) == expected
+        assert all(said[1] in verdict.reason for verdict in found)
+        (look,) = conditions.looks("SlotsRunOut")
+        assert (look.values["lead_time"], look.note) == said
+        assert all("lead_time" not in look.values for look in conditions.looks("PoolSaturated"))
+
+
 def test_every_condition_has_its_cases(rulebook: RuleBook) -> None:
     assert {*CASES, *PEER_CASES} == {rule.name for rule in rulebook.rules if rule.when is not None}
 

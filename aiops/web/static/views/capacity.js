@@ -26,7 +26,7 @@ function pool(one) {
       stat("in time with the advice", number(one.probability, "ratio")),
       stat("load now", number(one.forecast.now_per_second, "requests/s")),
       stat("load ahead, high", number(one.forecast.high_per_second, "requests/s"), one.forecast.method),
-      stat("needs lead time", duration(one.lead_seconds ?? NaN)),
+      stat("needs lead time", duration(one.lead_seconds ?? NaN), one.lead_known_by),
       stat("model error", Number.isFinite(one.model_error_ratio) ? `× ${one.model_error_ratio.toFixed(2)}` : UNKNOWN, "back-test of the last hour"),
       stat("calm load would need", number(one.mmc_floor_replicas), "M/M/c"),
       stat("for bursts", one.burst_premium_replicas === null ? UNKNOWN : `+${number(one.burst_premium_replicas)}`)),
