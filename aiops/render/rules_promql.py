@@ -119,6 +119,9 @@ class Writer:
             found = self._distribution(source, how, record)
         elif how is How.PRODUCT:
             found = " * ".join(inside(self._term(term, "{}", reduce)) for term in (source, *source.times))
+        elif how is How.DIFFERENCE:
+            less = " - ".join(inside(self._term(term, "{}", reduce)) for term in (source, *source.minus))
+            found = f"clamp_min({less}, 0)"
         elif how is How.COUNT:
             found = self._term(source, "{}", reduce, aggregate="count")
         elif how is How.GAUGE:

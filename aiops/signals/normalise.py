@@ -172,6 +172,8 @@ class Normaliser:
             group.fill(cells, values, gain)
         for target, factors in plan.products:
             cells[target] = np.prod(cells[list(factors)])
+        for target, whole, part in plan.differences:
+            cells[target] = np.maximum(cells[whole] - cells[part], 0.0)
         for target, positions, newest_codes in plan.newest:
             stamps = values[positions]
             if not np.isnan(stamps).all():

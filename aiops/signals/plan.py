@@ -102,6 +102,8 @@ class Plan:
         Their identity, to find them again when the layout changes.
     products
         Cells to be multiplied: (target, factors).
+    differences
+        Cells for what is left: (target, from, taken away).
     newest
         Cells that take the code of the series with the greatest value: (target, positions, codes).
     from_zero
@@ -126,6 +128,7 @@ class Plan:
     fixed: Floats
     cell_count: int
     products: tuple[tuple[int, Indices], ...]
+    differences: tuple[tuple[int, int, int], ...]
     newest: tuple[tuple[int, Positions, Floats], ...]
     from_zero: NDArray[np.bool_]
     numerator: Positions
@@ -168,6 +171,7 @@ class _Compiler:
         self.columns: list[_Column] = []
         self.tables: list[_Table] = []
         self.products: list[tuple[int, Indices]] = []
+        self.differences: list[tuple[int, int, int]] = []
         self.newest: list[tuple[int, Positions, Floats]] = []
         self.together: list[Indices] = []
 
@@ -214,6 +218,11 @@ class _Compiler:
             factors += [self.cell(group, Reduce.MAX, gain=False) for group in binding.times]
             target = self.constant(float("nan"))
             self.products.append((target, tuple(factors)))
+            self.column(binding, stat, target, ONE)
+        elif how is How.DIFFERENCE:
+            target = self.constant(float("nan"))
+            whole = self.cell(binding.value, reduce, gain=False)
+            self.differences.append((target, whole, self.cell(binding.over, Reduce.SUM, gain=False)))
             self.column(binding, stat, target, ONE)
         elif how is How.NEWEST:
             target = self.constant(float("nan"))
@@ -293,6 +302,7 @@ def compile_plan(layout: Layout, resolution: Resolution) -> Plan:
         fixed=np.array(compiler.fixed),
         cell_count=len(compiler.fixed) + len(compiler.requested),
         products=tuple((target, tuple(slot(factor) for factor in factors)) for target, factors in compiler.products),
+        differences=tuple((target, slot(whole), slot(part)) for target, whole, part in compiler.differences),
         newest=tuple(compiler.newest),
         from_zero=_from_zero(counters, resolution),
         numerator=_positions(slot(column.numerator) for column in columns),

@@ -39,6 +39,7 @@ class How(StrEnum):
     RATIO = "ratio"
     QUOTIENT = "quotient"
     PRODUCT = "product"
+    DIFFERENCE = "difference"
     INFO = "info"
     COUNT = "count"
     CHANGES = "changes"
@@ -141,6 +142,8 @@ class Source(Term):
     """``as: ratio`` or ``quotient``: denominators, added up."""
     times: Terms = ()
     """``as: product``: further gauges to multiply with."""
+    minus: Terms = ()
+    """``as: difference``: further gauges to take away; the rest is not below 0."""
     labels: Strings = ()
     """``as: info``: labels of the metric whose values are multiplied. ``as: newest``: the one label whose number
     is taken from the series with the greatest value."""
@@ -168,9 +171,9 @@ class Source(Term):
     def _check_fields(self) -> "Source":
         needs = {
             How.MEAN: "count", How.RATIO: "over", How.QUOTIENT: "over", How.PRODUCT: "times", How.INFO: "labels",
-            How.NEWEST: "labels",
+            How.NEWEST: "labels", How.DIFFERENCE: "minus",
         }  # fmt: skip
-        for name in ("count", "over", "times", "labels"):
+        for name in ("count", "over", "times", "minus", "labels"):
             wanted = self.how is not None and needs.get(self.how) == name
             given = bool(getattr(self, name))
             if wanted and not given:

@@ -18,6 +18,7 @@ from aiops.signals.types import Entity, EntityKind, Labels
 Indices = tuple[int, ...]
 _Groups = dict[Labels, list[int]]
 _COUNTED = frozenset({How.COUNTER, How.MEAN, How.RATIO})
+_NEED_OVER = frozenset({How.MEAN, How.RATIO, How.QUOTIENT, How.DIFFERENCE})
 
 
 class Status(StrEnum):
@@ -38,8 +39,8 @@ class Binding:
     metric
         Exposed name that was found, for people.
     value, over, times
-        Positions of the metric itself (the sum of a histogram or summary), of the denominator (the count), and
-        of each further factor.
+        Positions of the metric itself (the sum of a histogram or summary), of the denominator (the count, what is
+        taken away), and of each further factor.
     constant
         Value that stands in labels (``as: info``); NaN otherwise.
     codes
@@ -214,11 +215,11 @@ class _Matcher:
         if how in (How.INFO, How.NEWEST):
             value = self._numeric(value, source.labels)
         over: _Groups = {}
-        for term in (*source.over, *((source.count,) if source.count else ())):
-            for key, positions in self._term(term, counted=how is not How.QUOTIENT)[2].items():
+        for term in (*source.over, *source.minus, *((source.count,) if source.count else ())):
+            for key, positions in self._term(term, counted=how not in (How.QUOTIENT, How.DIFFERENCE))[2].items():
                 over.setdefault(key, []).extend(positions)
         times = tuple(self._term(term, counted=False)[2] for term in source.times)
-        if not value or not all(times) or (how in (How.MEAN, How.RATIO, How.QUOTIENT) and not over):
+        if not value or not all(times) or (how in _NEED_OVER and not over):
             return None
         return _Found(source, how, name, value, over, times, {}, spellings, ())
 
@@ -272,7 +273,7 @@ class _Matcher:
 
         value, over, spread = place(found.value), place(found.over), place(found.buckets)
         times = tuple(place(groups) for groups in found.times)
-        needs_over = found.how in (How.MEAN, How.RATIO, How.QUOTIENT)
+        needs_over = found.how in _NEED_OVER
         return [
             self._binding(
                 signal,
@@ -292,7 +293,7 @@ class _Matcher:
     def _binding(self, signal: str, found: _Found, key: Labels, parts: _Parts) -> Binding:
         source, how = found.source, found.how
         reduce = source.reduction(signal)
-        computed = how in (How.MEAN, How.RATIO, How.QUOTIENT, How.PRODUCT, How.INFO, How.NEWEST)
+        computed = how in _NEED_OVER or how in (How.PRODUCT, How.INFO, How.NEWEST)
         histogram, summary = how is How.HISTOGRAM, how is How.SUMMARY
         twice = len(found.spellings) > 1
         return Binding(

@@ -38,6 +38,7 @@ from aiops.render.grafana_promql import Query
 from aiops.signals.catalog import SIGNALS, Kind
 from aiops.store.settings import StoreSettings
 from aiops.web.settings import WebSettings
+from tests import recordings
 from tests.conftest import missing
 from tests.real.programs import Program, get_json, until
 from tests.render.grafana_queries import SELECTOR, expects
@@ -61,7 +62,7 @@ MOMENTS = {
 }
 WATCHED = ("recording-vllm", "recording-ray", "dcgm-exporter-default", "dynamo-new", "tensorrt-llm-new")
 """Pages that the daemon reads too, beside the fleet."""
-PROGRAMS = {"ray": "ray-serve"}
+PROGRAMS = {"ray": "ray-serve"} | recordings.PROFILE
 """Folder of a recording → profile, where they are not called the same."""
 
 
@@ -167,6 +168,8 @@ async def scene(stage: Stage, captures: Path, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("grafana")
     for name, moments in MOMENTS.items():
         stage.moments[f"recording-{name}"] = [(captures / name / f"{one}.prom").read_bytes() for one in moments]
+    for name in recordings.PROGRAMS:
+        stage.moments[f"recording-{name}"] = [recordings.page(name, one) for one in recordings.moments(name)]
     app = web.Application()
     app.router.add_get("/{name}", stage.page)
     config = folder / "prometheus.yml"
@@ -316,9 +319,9 @@ async def test_every_query_of_an_engine_finds_what_its_pages_have(scene: Scene, 
         assert not (wrong := await faults(scene, board, job=job)), "\n".join(wrong)
 
 
-PROMISED = {"aiops-engine-ray-serve": 0.3, "aiops-engine-triton": 0.55}
-"""Least share of the queries that some page of the program promises to answer; Ray was recorded idle, and
-Triton without its optional quantiles."""
+PROMISED = {"aiops-engine-ray-serve": 0.3, "aiops-engine-triton": 0.55, "aiops-engine-sglang-router": 0.6}
+"""Least share of the queries that some page of the program promises to answer; Ray was recorded idle,
+Triton without its optional quantiles, the router before workers that speak HTTP."""
 
 
 @pytest.mark.parametrize("board", [one for one in boards() if one.tag == ENGINES], ids=lambda board: board.uid)

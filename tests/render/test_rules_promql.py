@@ -49,6 +49,11 @@ BY = "by (job, instance, pool)"
             f"sum {BY} (x_one) * sum {BY} (x_many)",
         ),
         (
+            "running: {metric: x_all, as: difference, minus: [x_queued, x_held]}",
+            "running",
+            f"clamp_min(sum {BY} (x_all) - sum {BY} (x_queued) - sum {BY} (x_held), 0)",
+        ),
+        (
             "sleeping: {metric: x_awake, scale: -1, offset: 1}",
             "sleeping",
             f"1 + (max {BY} (x_awake) * -1)",

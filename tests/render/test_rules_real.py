@@ -17,11 +17,13 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, web
 from aiohttp.test_utils import TestServer
 
 from aiops.app import rule_pack
+from tests import recordings
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 RULES = Path(__file__).resolve().parents[2] / "alert_rules"
 
 # Job → pages in the order in which one program showed them.
+ROUTERS = ("dynamo", "vllm-router", "sglang-router", "litellm")
 JOBS = {
     "vllm": ("vllm/idle", "vllm/steady", "vllm/overload"),
     "vllm-rejecting": ("vllm/admission-rejections",),
@@ -30,6 +32,7 @@ JOBS = {
     "ray": ("ray/idle",),
     "node": ("node_exporter/idle",),
 }
+JOBS |= {program: tuple(f"{program}/{moment}" for moment in recordings.moments(program)) for program in ROUTERS}
 # Engine → records that its recording cannot fill, and why. Everything else must be there.
 UNFILLED = {
     "engine-vllm": {"replica:llm_corrupted:rate5m"},  # only with VLLM_COMPUTE_NANS_IN_LOGITS=1
@@ -43,6 +46,16 @@ UNFILLED = {
         "model:llm_e2e_total:rate5m", "model:llm_e2e_bad:rate5m",
         "model:llm_errors_total:rate5m", "model:llm_errors_bad:rate5m",  # the recording is of an idle server
     },
+    "gateway-dynamo": {
+        "replica:llm_max_running:sum", "replica:llm_ready:sum",  # this version has no count of workers
+        "replica:llm_errors:rate5m", "replica:llm_rejected:rate5m", "replica:llm_aborted:rate5m",  # none were seen
+    },
+    "gateway-vllm-router": set(),
+    "gateway-sglang-router": {
+        # of workers that speak gRPC
+        "replica:llm_ttft_seconds:mean5m", "model:llm_ttft_total:rate5m", "model:llm_ttft_bad:rate5m",
+    },
+    "gateway-litellm": {"replica:llm_rejected:rate5m"},  # none were seen
 }  # fmt: skip
 
 
@@ -86,7 +99,10 @@ def pages(captures: Path) -> web.Application:
         job = request.match_info["job"]
         turn = min(asked.get(job, 0), len(JOBS[job]) - 1)
         asked[job] = asked.get(job, 0) + 1
-        return web.Response(body=(captures / f"{JOBS[job][turn]}.prom").read_bytes(), content_type="text/plain")
+        program, moment = JOBS[job][turn].split("/")
+        own = program in ROUTERS
+        body = recordings.page(program, moment) if own else (captures / program / f"{moment}.prom").read_bytes()
+        return web.Response(body=body, content_type="text/plain")
 
     app = web.Application()
     app.router.add_get("/{job}", show)
@@ -152,7 +168,8 @@ async def prometheus(
 
 async def test_every_expression_is_evaluated_and_every_record_of_a_recording_is_filled(prometheus: Prometheus) -> None:
     last = "model:llm_rejections_bad:ratio_rate3d"
-    for ready in ("aiops_target_up == 1", 'model:llm_e2e_bad:rate5m{job="vllm"}', f'{last}{{job="vllm"}}'):
+    failed = [f'replica:llm_errors:rate5m{{job="{router}"}}' for router in ("vllm-router", "sglang-router")]
+    for ready in ("aiops_target_up == 1", 'model:llm_e2e_bad:rate5m{job="vllm"}', f'{last}{{job="vllm"}}', *failed):
         await prometheus.until(ready, 90)
 
     groups = (await prometheus.get("rules"))["data"]["groups"]

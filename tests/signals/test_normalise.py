@@ -175,6 +175,8 @@ roles:
   cpu_busy: {metric: cpu_seconds, as: ratio, over: cpu_seconds, where: {mode: ["!idle", "!iowait"]}}
   memory_pressure: {metric: used, as: quotient, over: [used, free]}
   kv_capacity: {metric: blocks, as: product, times: block_tokens}
+  running: {metric: blocks, as: difference, minus: [used, free]}
+  queue_len: {metric: free, as: difference, minus: used}
   replicas: {metric: member, as: count}
   network_errors: {metric: rx_errors, plus: [tx_errors, absent_errors]}
   disk_available: {metric: disk_mib, scale: mib, reduce: min}
@@ -219,6 +221,8 @@ def test_every_arithmetic(new_source, value: Value) -> None:
         ("cpu_busy", ""): 0.75,  # the selector holds for the numerator only
         ("memory_pressure", ""): 0.75,
         ("kv_capacity", ""): 1600.0,
+        ("running", ""): 60.0,
+        ("queue_len", ""): 0.0,  # never below 0
         ("replicas", ""): 2.0,
         ("network_errors", ""): 0.6,
         ("disk_available", ""): 2.0 * 2**20,

@@ -28,7 +28,7 @@ NAMES = sorted(path.stem for path in DATA.glob("*.prom"))
 TARGET: Labels = (("instance", "host-1:8000"), ("job", "llm"))
 INTERVAL_SECONDS = 10.0
 # Programs whose profiles are tested on recordings of the real thing.
-RECORDED = {"vllm", "llamacpp", "triton", "ray-serve"}
+RECORDED = {"vllm", "llamacpp", "triton", "ray-serve", "vllm-router", "sglang-router"}
 
 
 def table(name: str) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def lines(source: Source, signal: str, pool: list[str]) -> str:
     distribution = source.arithmetic(signal) in (How.HISTOGRAM, How.SUMMARY)
     counts = (source.count,) if source.count else ()
     written: dict[str, None] = {}
-    for term in (source, *source.over, *source.times, *counts):
+    for term in (source, *source.over, *source.minus, *source.times, *counts):
         labels = [suited(label, rules, pool) for label, rules in term.where.items()]
         labels += [f'{label}="16"' for label in source.labels]
         suffixes = ("_sum", "_count") if distribution else ("",)
