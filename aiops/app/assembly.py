@@ -58,6 +58,11 @@ def build_grouping(config: Config) -> Grouping:
     return Grouping(config.incidents, socket.gethostname())
 
 
+def build_calendar(config: Config) -> Calendar:
+    """A calendar that has seen nothing yet; addresses of loopback are this machine's."""
+    return Calendar(config.maintenance, socket.gethostname())
+
+
 def build_pipeline(config: Config) -> Pipeline:
     """A pipeline that has seen nothing yet."""
     store, bank, slo = config.store, build_bank(config), Ledger(config.slo)
@@ -71,7 +76,7 @@ def build_pipeline(config: Config) -> Pipeline:
         pools=Pools(config.signals),
         bank=bank,
         slo=slo,
-        calendar=Calendar(config.maintenance),
+        calendar=build_calendar(config),
         machine=Machine(timing_of(bank, slo), config.incidents),
         grouping=build_grouping(config),
         externals=Externals(config.incidents),

@@ -12,7 +12,7 @@ from aiops import __version__
 from aiops.app import presets
 from aiops.app.actuator import Actuator
 from aiops.app.ask import Ask
-from aiops.app.assembly import build_bank, build_pipeline, load_gpu_model, take_over
+from aiops.app.assembly import build_bank, build_calendar, build_pipeline, load_gpu_model, take_over
 from aiops.app.capacity import Capacity
 from aiops.app.collectors import Collectors
 from aiops.app.config import Config
@@ -34,7 +34,6 @@ from aiops.app.web_file import WebFileReader
 from aiops.app.why import Why
 from aiops.explain.knowledge import SHIPPED
 from aiops.incidents.alert import AlertState
-from aiops.incidents.policy import Calendar
 from aiops.kit import log
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.host import tell_manager, watchdog_seconds
@@ -329,7 +328,7 @@ class Daemon:
             self.state.configure(config)
             self.fits.settings = config.detect.fit
         if config.maintenance != self.config.maintenance:
-            calendar = Calendar(config.maintenance)
+            calendar = build_calendar(config)
             calendar.succeed(self.pipeline.calendar)
             self.pipeline.calendar = calendar
         if config.notify != self.config.notify and self._session is not None:

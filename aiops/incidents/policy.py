@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from zoneinfo import ZoneInfo
 
 from aiops.detect.base import AlertKey, Severity
+from aiops.incidents.places import Fleet, Place
 from aiops.incidents.policy_settings import MaintenanceSettings, Skip, Weekday, WindowSettings
 from aiops.signals.topology import pool_of
 from aiops.signals.types import Entity, EntityKind, Labels, Mark, MarkKind, SeriesKey
@@ -21,6 +22,7 @@ _WEEKDAYS = tuple(Weekday)
 _CHANGES = frozenset({MarkKind.DEPLOY, MarkKind.VERSION_CHANGED, MarkKind.RESTARTED})
 _GRACE = _CHANGES - {MarkKind.RESTARTED}  # a crash is no plan
 _MOST_CHANGES = 1000
+_LEVELS = {"pool": "pool", "model_name": "model", "route": "route"}
 _WORDS = {
     MarkKind.DEPLOY: "a deploy",
     MarkKind.VERSION_CHANGED: "a new version",
@@ -56,19 +58,31 @@ class Window:
         """Whether it is on at a time (UTC seconds)."""
         return self.begins_at <= now < self.ends_at
 
-    def concerns(self, entity: Entity, rule: str = "") -> bool:
-        """Whether it is about an entity, or about an alert of one."""
+    def concerns(self, entity: Entity, rule: str = "", places: Sequence[Place] = ()) -> bool:
+        """Whether it is about an entity, or about an alert of one.
+
+        ``places`` are where the entity is (:meth:`aiops.incidents.places.Fleet.places`): a GPU or host belongs to what
+        its host serves. Of one that serves several, all must match, so that nobody else's fault is held back.
+        """
+        values = (_labels(entity, name, places) if name != "alertname" else (rule,) for name, _ in self.matches)
         return all(
-            fnmatchcase(rule if name == "alertname" else _label(entity, name), pattern)
-            for name, pattern in self.matches
+            all(fnmatchcase(value, pattern) for value in each)
+            for each, (_, pattern) in zip(values, self.matches, strict=True)
         )
 
 
 class Calendar:
-    """Knows what is planned now; :meth:`turn` once per tick."""
+    """Knows what is planned now; :meth:`turn` once per tick.
 
-    def __init__(self, settings: MaintenanceSettings) -> None:
+    Parameters
+    ----------
+    this_host
+        Name of the machine that loopback addresses mean.
+    """
+
+    def __init__(self, settings: MaintenanceSettings, this_host: str = "") -> None:
         self._settings = settings
+        self._fleet = Fleet(this_host)
         self._once: dict[str, Window] = {}
         self._changes: list[Mark] = []
         self._active: tuple[Window, ...] = ()
@@ -87,15 +101,17 @@ class Calendar:
         active = tuple(window for window in self.windows(now) if window.holds(now))
         if active != self._active or keys is not self._keys:
             self._active, self._keys = active, keys
+            if active:
+                self._fleet.follow(keys)
             still = [window for window in active if Skip.LEARNING in window.skip]
             entities = dict.fromkeys(key.entity for key in keys if key is not None) if still else ()
-            self.frozen = frozenset(one for one in entities if any(window.concerns(one) for window in still))
+            self.frozen = frozenset(one for one in entities if any(self._concerns(window, one) for window in still))
 
     def muted(self, key: AlertKey, severity: Severity) -> str:
         """Why an alert that begins now is not told yet; ``""`` when it is."""
         entity = key.series.entity
         for window in self._active:
-            if Skip.ALERT in window.skip and window.concerns(entity, key.rule):
+            if Skip.ALERT in window.skip and self._concerns(window, entity, key.rule):
                 return f"maintenance: {window.name}"
         if severity is not Severity.CRITICAL:
             for mark in self._of(entity):
@@ -130,6 +146,9 @@ class Calendar:
         """Go on where another calendar stands, with other settings."""
         self._once, self._changes = dict(before._once), list(before._changes)  # noqa: SLF001 - one of us
 
+    def _concerns(self, window: Window, entity: Entity, rule: str = "") -> bool:
+        return window.concerns(entity, rule, self._fleet.places(entity))
+
     def _age(self, mark: Mark) -> float:
         return abs(self._now - mark.at)  # a clock that was set back must not keep a change for ever
 
@@ -157,11 +176,13 @@ def occurrence(settings: WindowSettings, now: float) -> Window | None:
     return following
 
 
-def _label(entity: Entity, name: str) -> str:
+def _labels(entity: Entity, name: str, places: Sequence[Place]) -> tuple[str, ...]:
+    """Values of a label; those of what a host serves where the thing itself has none."""
     value = entity.label(name)
     if not value and name == "pool" and entity.kind in (EntityKind.REPLICA, EntityKind.TARGET):
-        return pool_of(entity).label("pool")
-    return value
+        value = pool_of(entity).label("pool")
+    served = () if value else tuple(place for level, place in places if level == _LEVELS.get(name))
+    return served or (value,)
 
 
 def _together(changed: Entity, entity: Entity) -> bool:

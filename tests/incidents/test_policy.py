@@ -106,6 +106,45 @@ def test_it_is_on_when_a_walk_over_all_days_says_so(
     assert on or window.begins_at == min(start for start in starts if start > now)
 
 
+SHARED = Entity.of(EntityKind.GPU, node="10.0.0.9", gpu="GPU-9")
+CHAT_GPU = Entity.of(EntityKind.GPU, node="10.0.0.7", gpu="GPU-7")
+CHAT_HOST = Entity.of(EntityKind.NODE, node="10.0.0.7")
+HOUSED = tuple(
+    SeriesKey(entity, "up")
+    for entity in (
+        *(CHAT, CHAT_POOL, EMBED, GPU, SHARED, CHAT_GPU, CHAT_HOST),
+        Entity.of(EntityKind.TARGET, job="chat", instance="10.0.0.7:8000"),
+        Entity.of(EntityKind.REPLICA, job="chat", instance="10.0.0.9:1", model_name="m"),
+        Entity.of(EntityKind.REPLICA, job="vllm", pool="embed", instance="10.0.0.9:2", model_name="e"),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("matches", "gpus"),
+    [
+        ({"pool": "chat"}, {CHAT_GPU}),
+        ({"model_name": "m"}, {CHAT_GPU}),
+        ({"pool": "*"}, {CHAT_GPU, SHARED, GPU}),
+        ({"pool": "embed"}, set()),
+        ({"pool": "chat", "gpu": "GPU-8"}, set()),
+        ({"pool": "nobody"}, set()),
+        ({}, {CHAT_GPU, SHARED, GPU}),
+    ],
+)
+def test_a_window_of_a_pool_holds_for_the_gpus_that_serve_nobody_else(
+    matches: dict[str, str], gpus: set[Entity]
+) -> None:
+    calendar = Calendar(MaintenanceSettings())
+    calendar.open([Window("w", "racks", NOW, NOW + 60, tuple(matches.items()), tuple(Skip))])
+    calendar.turn(NOW, HOUSED)
+    assert {one for one in calendar.frozen if one.kind is EntityKind.GPU} == gpus
+    assert (CHAT_HOST in calendar.frozen) == (CHAT_GPU in gpus)
+    for gpu in (CHAT_GPU, SHARED, GPU):
+        alert = AlertKey("GpuXidFatal", SeriesKey(gpu, "gpu_xid"))
+        assert bool(calendar.muted(alert, Severity.CRITICAL)) == (gpu in gpus)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
