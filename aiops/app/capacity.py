@@ -7,9 +7,10 @@ the next is due is left out and counted, and advice that is too old is not given
 import asyncio
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isnan
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,37 @@ from aiops.store.ring import Ring
 _LOG = logging.getLogger("aiops.app.capacity")
 _VERSION = 1
 _RUNS_OUT = ("memory_available", "disk_available", "gpu_mem_free")
+_MOST_SILENT = 64
 Record = dict[str, object]
+
+
+class Silence(NamedTuple):
+    """A time without advice, in UTC seconds, and why; the reason is the newest one."""
+
+    begun: float
+    ended: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a snapshot knows of a pool.
+
+    Attributes
+    ----------
+    needed
+        UTC seconds → replicas that were advised then.
+    constraint
+        What limited the pool last; empty when nothing was advised yet.
+    """
+
+    pool: Entity
+    history: History
+    starts: Sequence[float]
+    needed: Mapping[float, float] = field(default_factory=dict)
+    silent: Sequence[Silence] = ()
+    counts: Mapping[Followed, int] = field(default_factory=dict)
+    constraint: str = ""
 
 
 @dataclass(slots=True)
@@ -46,6 +77,7 @@ class Pool:
     track: Track = field(default_factory=Track)
     advice: Recommendation | None = None
     needed: dict[float, float] = field(default_factory=dict)
+    silent: list[Silence] = field(default_factory=list)
     waste: Waste | None = None
     lead: Lead = field(default_factory=lambda: lead_of(None, (), 0.0))
     kv: Exhaustion = field(default_factory=Exhaustion)
@@ -167,7 +199,9 @@ class Capacity:
             tuple((max(0.0, at - now), 1) for at in rows.coming), rows.doubts, rows.unresolved, throttled, waiting,
             arima,
         )  # fmt: skip
+        silent = kept.advice is not None and kept.advice.desired is None
         advice = kept.advice = recommend(history, situation, kept.memory, self.settings, limits)
+        kept.silent = silences(kept.silent, advice, goes_on=silent)
         kept.kv = time_to_exhaustion(
             np.arange(min(len(history), 240), dtype=np.float64) * history.step_seconds,
             history.column("kv_use")[-240:],
@@ -332,12 +366,18 @@ class Capacity:
                       (("done", self.steps), ("skipped", self.skipped), ("failed", self.failures))])  # fmt: skip
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """What outlives the process: the histories of all pools. Names begin with ``fixed_``: nothing is per column."""
+        """What outlives the process: histories, and what was advised. Names begin with ``fixed_``: nothing is per
+        column."""
         arrays: dict[str, NDArray[np.generic]] = {}
-        heads = []
+        heads: list[Record] = []
         for place, (pool, rows) in enumerate(self._gatherer.pools.items()):
-            heads.append({"labels": list(pool.labels), "end": rows.history.end, "starts": rows.starts})
+            kept = self._pools.get(pool) or Pool(pool_name(pool))
+            heads.append({
+                "labels": list(pool.labels), "end": rows.history.end, "starts": rows.starts, "silent": kept.silent,
+                "counts": kept.track.counts, "constraint": str(kept.advice.binding.limit) if kept.advice else "",
+            })  # fmt: skip
             arrays[f"fixed_history_{place}"] = rows.history.values.astype(np.float32)
+            arrays[f"fixed_needed_{place}"] = np.array(list(kept.needed.items()), np.float64).reshape(-1, 2)
         head = {"version": _VERSION, "columns": COLUMNS, "step": self.settings.step, "pools": heads}
         arrays["fixed_head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
         return arrays
@@ -350,16 +390,51 @@ class Capacity:
         ValueError
             When the arrays are not what they say.
         """
-        head = json.loads(arrays["fixed_head"].tobytes())
-        if head["version"] != _VERSION or head["columns"] != list(COLUMNS) or head["step"] != self.settings.step:
-            return
-        for place, one in enumerate(head["pools"]):
-            values = arrays[f"fixed_history_{place}"].astype(np.float64)
-            if values.ndim != 2 or values.shape[1] != len(COLUMNS):
-                raise ValueError(f"history {place} has shape {values.shape}; expected rows of {len(COLUMNS)}")
-            pool = Entity(EntityKind.POOL, tuple((str(name), str(value)) for name, value in one["labels"]))
-            history = History(self.settings.step, float(one["end"]), values)
-            self._gatherer.pools[pool] = PoolRows(history, starts=[float(took) for took in one["starts"]])
+        for past in pasts(arrays):
+            if past.history.step_seconds == self.settings.step:
+                self._gatherer.pools[past.pool] = PoolRows(past.history, starts=list(past.starts))
+                kept = Pool(pool_name(past.pool), needed=dict(past.needed), silent=list(past.silent))
+                kept.track.counts |= past.counts
+                self._pools[past.pool] = kept
+
+
+def silences(known: Sequence[Silence], advice: Recommendation, *, goes_on: bool) -> list[Silence]:
+    """Times without advice after one more look; ``goes_on``: the look before brought none."""
+    *earlier, last = known or [Silence(advice.at, advice.at, "")]
+    if goes_on and known:
+        return [*earlier, Silence(last.begun, advice.at, advice.reason if advice.desired is None else last.reason)]
+    if advice.desired is None:
+        return [*known, Silence(advice.at, advice.at, advice.reason)][-_MOST_SILENT:]
+    return list(known)
+
+
+def pasts(arrays: Mapping[str, NDArray[np.generic]]) -> list[Past]:
+    """Read :meth:`Capacity.state`; empty when it is of another version.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        When the arrays are not what they say.
+    """
+    head = json.loads(arrays["fixed_head"].tobytes())
+    if head["version"] != _VERSION or head["columns"] != list(COLUMNS):
+        return []
+    found = []
+    for place, one in enumerate(head["pools"]):
+        values = arrays[f"fixed_history_{place}"].astype(np.float64)
+        if values.ndim != 2 or values.shape[1] != len(COLUMNS):
+            raise ValueError(f"history {place} has shape {values.shape}; expected rows of {len(COLUMNS)}")
+        needed = arrays.get(f"fixed_needed_{place}", np.empty((0, 2))).astype(np.float64)
+        found.append(Past(
+            Entity(EntityKind.POOL, tuple((str(name), str(value)) for name, value in one["labels"])),
+            History(float(head["step"]), float(one["end"]), values),
+            [float(took) for took in one["starts"]],
+            dict(needed.tolist()),
+            [Silence(float(begun), float(ended), str(why)) for begun, ended, why in one.get("silent", ())],
+            {Followed(name): int(count) for name, count in one.get("counts", {}).items()},
+            str(one.get("constraint", "")),
+        ))  # fmt: skip
+    return found
 
 
 def _point(point: CurvePoint, price_per_hour: float | None) -> Record:

@@ -346,7 +346,10 @@ def _rca_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
 
 def _report_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     report = _command(
-        commands, "report", "report:report", "Write the weekly review: incidents, causes, false alarms, changes."
+        commands,
+        "report",
+        "report:report",
+        "Write the weekly review: incidents, budgets, replicas, GPUs, false alarms.",
     )
     add = report.add_argument
     add("--since", type=duration, default=7 * 86_400.0, metavar="DURATION", help="how far back (default 7d)")

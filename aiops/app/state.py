@@ -30,10 +30,10 @@ from aiops.store.view import ArchiveView
 
 _LOG = logging.getLogger("aiops.app.state")
 _BANK = "bank"
-_CAPACITY = "capacity"
+CAPACITY = "capacity"
 _LLM = "llm"
 _WORDED = Codec(Worded)
-_SLO = "slo"
+SLO = "slo"
 _REMEMBERED = 5000  # firings of which the machine learns what fires often, and messages that were taken
 
 
@@ -123,13 +123,13 @@ class State:
                     self.restored = True
                 except ValueError as error:  # written by another version
                     _LOG.warning("what was learnt is not usable: %s", error)
-            past = snapshot.state_for(loaded.snapshot, _CAPACITY, _CAPACITY, pipeline.ring)
+            past = snapshot.state_for(loaded.snapshot, CAPACITY, CAPACITY, pipeline.ring)
             if capacity is not None and past is not None:
                 try:
                     capacity.restore(past)
                 except (ValueError, KeyError, TypeError) as error:
                     _LOG.warning("histories of pools are not usable: %s", error)
-            spent = snapshot.state_for(loaded.snapshot, _SLO, _SLO, pipeline.ring)
+            spent = snapshot.state_for(loaded.snapshot, SLO, SLO, pipeline.ring)
             if spent is not None:
                 try:
                     pipeline.slo.restore(spent)
@@ -177,9 +177,9 @@ class State:
     async def save(self, pipeline: Pipeline, capacity: Capacity | None = None) -> None:
         """Write a snapshot: copied here, written in a thread."""
         states = {_BANK: snapshot.SavedState(self._signature, pipeline.bank.state())}
-        states[_SLO] = snapshot.SavedState(_SLO, pipeline.slo.state(self._clock.now()))
+        states[SLO] = snapshot.SavedState(SLO, pipeline.slo.state(self._clock.now()))
         if capacity is not None:
-            states[_CAPACITY] = snapshot.SavedState(_CAPACITY, capacity.state())
+            states[CAPACITY] = snapshot.SavedState(CAPACITY, capacity.state())
         moment = snapshot.capture(pipeline.ring, states, self._clock.now())
         self.journal.save(alerts=pipeline.alerts.values())
         try:

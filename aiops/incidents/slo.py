@@ -174,6 +174,14 @@ class Ledger:
                 self._intake.effective_seconds.get((title, pool), float("nan")),
             )  # fmt: skip
 
+    def course(self, budget: Budget) -> Floats:
+        """float64 [bins of six hours]: how many times as fast as it may the budget was spent in each, the newest last;
+        NaN without an event. The newest is still being filled."""
+        total, bad = self._quarters.state()["counts"][:, self._rows[budget.objective.title, budget.pool]]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rates: Floats = bad / total / (1.0 - budget.objective.objective)
+        return rates
+
     def looks(self, rule: str) -> Iterator[Look]:
         """What a rule about budgets saw in the last step."""
         burns = self._burns() if self._rows else {}

@@ -163,6 +163,16 @@ def read(path: Path, now: float) -> Loaded:
         return Loaded(None, f"the snapshot {path} is not usable ({type(error).__name__}: {error}), {aside}")
 
 
+def peek(path: Path) -> Loaded:
+    """Read the snapshot of a daemon that may run, and leave the file where it is, whatever it is like."""
+    try:
+        return Loaded(_parsed(path))
+    except FileNotFoundError:
+        return Loaded(None, f"{path} is not there: the daemon has written no snapshot yet")
+    except Exception as error:  # noqa: BLE001 - whatever a damaged file provokes, it is a damaged file
+        return Loaded(None, f"the snapshot {path} is not usable ({type(error).__name__}: {error})")
+
+
 def state_for(snapshot: Snapshot, name: str, signature: str, ring: Ring) -> dict[str, NDArray[np.generic]] | None:
     """Give back a state whose columns stand where ``ring`` has them now; None when there is none of that signature.
 

@@ -10,11 +10,13 @@ import pytest
 
 from aiops.app.cli import main
 from aiops.app.commands.report import review_of
+from aiops.app.review_state import Kept
 from aiops.app.why import DIAGNOSES
 from aiops.diagnose.record import Cause, Diagnosis
 from aiops.incidents.alert import AlertState
 from aiops.incidents.feedback import Judgement, Opinion
 from aiops.render.review import Happened, Review, Rule, Told, figures, html, markdown
+from aiops.render.review_parts import Advised, Gpu, Span, Spent
 from aiops.signals.types import Entity, EntityKind, MarkKind
 from aiops.store.batch import Told as ToldRecord
 from aiops.store.journal import Journal
@@ -39,6 +41,10 @@ def nasty() -> Review:
         false_alerts=2,
         budget_per_week=1.0,
         note=NASTY,
+        known_at=7 * DAY,
+        budgets=[Spent(NASTY, NASTY, 10.0, 1.0, 0.5, 2.0, (0.1, 3.0))],
+        pools=[Advised(NASTY, [(DAY, 2.0), (2 * DAY, 3.0)], [(DAY, 3.0)], NASTY, [(DAY, 2 * DAY, NASTY)], {"kept": 1})],
+        gpus=[Gpu(NASTY, NASTY, {"Xid": NASTY}, [Span(DAY, 2 * DAY, NASTY, NASTY)])],
     )
 
 
@@ -70,7 +76,7 @@ def test_the_page_holds_nothing_but_text_and_shapes() -> None:
     elements.feed(page)
     assert elements.open == []
     allowed = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "ul", "li", "b", "p", "div",
-               "table", "thead", "tbody", "tr", "th", "td", "svg", "line", "text", "rect"}  # fmt: skip
+               "table", "thead", "tbody", "tr", "th", "td", "svg", "line", "text", "rect", "path"}  # fmt: skip
     assert {tag for tag, _ in elements.seen} <= allowed
     assert not any(
         name.startswith("on") or name in ("href", "src") for _, attributes in elements.seen for name in attributes
@@ -88,7 +94,7 @@ def test_a_cell_of_markdown_stays_one_cell() -> None:
         if line.startswith("| "):
             assert line.endswith(" |")
             cells = re.split(r"(?<!\\)\|", line)[1:-1]
-            assert len(cells) in (2, 4, 5, 8), line
+            assert len(cells) in (2, 4, 5, 7, 8), line
     assert "\n# no" not in text
     assert "\\<img" in text
 
@@ -105,7 +111,8 @@ def test_the_numbers_on_top() -> None:
 
 def test_a_quiet_week_says_so() -> None:
     quiet = Review(0.0, DAY, [], [], [], [], 0, 1.0)
-    assert markdown(quiet).count("None.") == 5
+    assert markdown(quiet).count("None.") == 7
+    assert markdown(quiet).count("Unknown:") == 3
     assert "None." in html(quiet)
     assert ("–", "median time until over") in figures(quiet)
 
@@ -142,7 +149,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_what_the_archive_holds_is_told(folder: Path) -> None:
     now = time.time()
-    review = review_of(ArchiveView(folder / "archive.sqlite"), now - 7 * DAY, now, budget_per_week=1.0)
+    review = review_of(ArchiveView(folder / "archive.sqlite"), now - 7 * DAY, now, Kept(), budget_per_week=1.0)
     told, quiet = review.incidents
     assert (quiet.id, quiet.cause) == ("quiet", "More requests came")
     assert (told.id, told.cause, told.judgement, told.alerts) == ("new", "traffic-surge", "false", 1)

@@ -2,11 +2,12 @@
 
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from aiops.app.config_load import ConfigError
 from aiops.app.flags import load_config, sources
 from aiops.app.output import CommandFailedError, Exit, say, write
+from aiops.app.review_state import Kept, gpus_of, kept_of
 from aiops.app.why import kept_diagnoses
 from aiops.incidents.alert import Incident, Transition
 from aiops.incidents.feedback import Judgement, Opinion
@@ -31,7 +32,8 @@ def report(args: Namespace) -> int:
     if not archive.is_file():
         raise CommandFailedError(f"{archive} is not there; expected the archive of a daemon (--storage.path)")
     view, now = ArchiveView(archive, Keyring(config.store.encryption_key_file)), time.time()
-    review = review_of(view, now - args.since, now, budget_per_week=config.detect.budget)
+    kept = kept_of(config, now - args.since, now)
+    review = review_of(view, now - args.since, now, kept, budget_per_week=config.detect.budget)
     text = html(review) if args.output == "html" else markdown(review)
     if args.out is None:
         write(text)
@@ -43,9 +45,9 @@ def report(args: Namespace) -> int:
     return Exit.OK
 
 
-def review_of(view: ArchiveView, since: float, until: float, *, budget_per_week: float) -> Review:
-    """Collect what happened between two times (UTC seconds)."""
-    problems = []
+def review_of(view: ArchiveView, since: float, until: float, kept: Kept, *, budget_per_week: float) -> Review:
+    """Collect what happened between two times (UTC seconds), beside what a snapshot kept."""
+    problems = [kept.problem]
     incidents = [one for one in view.load_incidents(since=since) if one.started_at <= until]
     problems.append(view.problem)
     moves = [move for move in view.recent_transitions(_MOST) if since <= move.at <= until]
@@ -55,15 +57,21 @@ def review_of(view: ArchiveView, since: float, until: float, *, budget_per_week:
     causes = {one.incident: "" if one.cause is None else one.cause.title for one in kept_diagnoses(view)}
     marks = [mark for mark in view.recent_marks(_MOST, since) if mark.at <= until][::-1]
     problems.append(view.problem)
+    spans = list(_spans(moves, until))
     return Review(
         since=since,
         until=until,
         incidents=[_told(one, opinions, causes.get(one.id, "")) for one in incidents],
-        rules=_rules(moves, opinions, until),
-        changes=[_happened(mark) for mark in marks if mark.kind not in _HARDWARE],
+        rules=_rules(spans, opinions),
+        changes=[_happened(mark) for mark in marks if mark.kind not in {*_HARDWARE, MarkKind.RECOMMENDATION}],
         hardware=[_happened(mark) for mark in marks if mark.kind in _HARDWARE],
         false_alerts=sum(one.judgement is Judgement.FALSE for one in opinions),
         budget_per_week=budget_per_week,
+        known_at=kept.at,
+        budgets=kept.budgets,
+        pools=kept.pools,
+        advice=[_happened(mark) for mark in marks if mark.kind is MarkKind.RECOMMENDATION],
+        gpus=gpus_of(kept.ring, spans, marks),
         note="; ".join(dict.fromkeys(problem for problem in problems if problem)),
     )
 
@@ -83,27 +91,28 @@ def _told(incident: Incident, opinions: Iterable[Opinion], diagnosed: str) -> To
     )
 
 
-def _rules(moves: Iterable[Transition], opinions: Iterable[Opinion], until: float) -> list[Rule]:
+def _spans(moves: Iterable[Transition], until: float) -> Iterator[tuple[Transition, float]]:
+    """Every alert that fired, by its first transition, and when that was over (``until`` for what still stands)."""
+    running: dict[object, Transition] = {}
+    for move in sorted(moves, key=lambda move: move.at):
+        if move.began:
+            running[move.alert.key] = move
+        elif move.ended and move.alert.key in running:
+            yield running.pop(move.alert.key), move.at
+    yield from ((move, until) for move in running.values())
+
+
+def _rules(spans: Iterable[tuple[Transition, float]], opinions: Iterable[Opinion]) -> list[Rule]:
     fired: dict[str, int] = {}
     seconds: dict[str, float] = {}
     severity: dict[str, str] = {}
-    running: dict[object, Transition] = {}
-    for move in sorted(moves, key=lambda move: move.at):
+    for move, ended in spans:
         name = move.alert.key.rule
-        if move.began:
-            fired[name] = fired.get(name, 0) + 1
-            severity[name] = str(move.alert.severity)
-            running[move.alert.key] = move
-        elif move.ended and move.alert.key in running:
-            seconds[name] = seconds.get(name, 0.0) + move.at - running.pop(move.alert.key).at
-    for move in running.values():
-        name = move.alert.key.rule
-        seconds[name] = seconds.get(name, 0.0) + until - move.at
+        fired[name] = fired.get(name, 0) + 1
+        seconds[name] = seconds.get(name, 0.0) + ended - move.at
+        severity[name] = str(move.alert.severity)
     said = _judged(opinions)
-    return [
-        Rule(name, severity[name], count, seconds.get(name, 0.0), *said.get(name, (0, 0)))
-        for name, count in fired.items()
-    ]
+    return [Rule(name, severity[name], count, seconds[name], *said.get(name, (0, 0))) for name, count in fired.items()]
 
 
 def _judged(opinions: Iterable[Opinion]) -> Mapping[str, tuple[int, int]]:
