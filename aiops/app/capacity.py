@@ -7,6 +7,7 @@ the next is due is left out and counted, and advice that is too old is not given
 import asyncio
 import json
 import logging
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isnan
@@ -30,10 +31,12 @@ from aiops.kit.log import OnChange
 from aiops.notify.notice import rfc3339
 from aiops.signals.telemetry import Family, FamilyKind
 from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey
+from aiops.store.codec import Codec
 from aiops.store.ring import Ring
 
 _LOG = logging.getLogger("aiops.app.capacity")
 _VERSION = 1
+_TRACKS = Codec(Track)
 _RUNS_OUT = ("memory_available", "disk_available", "gpu_mem_free")
 _MOST_SILENT = 64
 Record = dict[str, object]
@@ -64,7 +67,8 @@ class Past:
     starts: Sequence[float]
     needed: Mapping[float, float] = field(default_factory=dict)
     silent: Sequence[Silence] = ()
-    counts: Mapping[Followed, int] = field(default_factory=dict)
+    track: Track = field(default_factory=Track)
+    wishes: Sequence[tuple[float, int]] = ()
     constraint: str = ""
 
 
@@ -366,15 +370,16 @@ class Capacity:
                       (("done", self.steps), ("skipped", self.skipped), ("failed", self.failures))])  # fmt: skip
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """What outlives the process: histories, and what was advised. Names begin with ``fixed_``: nothing is per
-        column."""
+        """What outlives the process: histories, and what was advised, also what waits for its time. Names begin with
+        ``fixed_``: nothing is per column."""
         arrays: dict[str, NDArray[np.generic]] = {}
         heads: list[Record] = []
         for place, (pool, rows) in enumerate(self._gatherer.pools.items()):
             kept = self._pools.get(pool) or Pool(pool_name(pool))
             heads.append({
                 "labels": list(pool.labels), "end": rows.history.end, "starts": rows.starts, "silent": kept.silent,
-                "counts": kept.track.counts, "constraint": str(kept.advice.binding.limit) if kept.advice else "",
+                "track": _TRACKS.dump(kept.track), "wishes": list(kept.memory.wishes),
+                "constraint": str(kept.advice.binding.limit) if kept.advice else "",
             })  # fmt: skip
             arrays[f"fixed_history_{place}"] = rows.history.values.astype(np.float32)
             arrays[f"fixed_needed_{place}"] = np.array(list(kept.needed.items()), np.float64).reshape(-1, 2)
@@ -393,9 +398,13 @@ class Capacity:
         for past in pasts(arrays):
             if past.history.step_seconds == self.settings.step:
                 self._gatherer.pools[past.pool] = PoolRows(past.history, starts=list(past.starts))
-                kept = Pool(pool_name(past.pool), needed=dict(past.needed), silent=list(past.silent))
-                kept.track.counts |= past.counts
-                self._pools[past.pool] = kept
+                self._pools[past.pool] = Pool(
+                    pool_name(past.pool),
+                    Memory(deque(past.wishes)),
+                    past.track,
+                    needed=dict(past.needed),
+                    silent=list(past.silent),
+                )
 
 
 def silences(known: Sequence[Silence], advice: Recommendation, *, goes_on: bool) -> list[Silence]:
@@ -431,7 +440,8 @@ def pasts(arrays: Mapping[str, NDArray[np.generic]]) -> list[Past]:
             [float(took) for took in one["starts"]],
             dict(needed.tolist()),
             [Silence(float(begun), float(ended), str(why)) for begun, ended, why in one.get("silent", ())],
-            {Followed(name): int(count) for name, count in one.get("counts", {}).items()},
+            _TRACKS.load(one["track"]) if "track" in one else Track(),
+            [(float(at), int(count)) for at, count in one.get("wishes", ())],
             str(one.get("constraint", "")),
         ))  # fmt: skip
     return found

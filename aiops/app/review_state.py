@@ -92,7 +92,7 @@ def _advised(past: Past, since: float) -> Advised:
         _gapped(needed, [(begun, ended) for begun, ended, _ in past.silent]),
         past.constraint,
         [(begun, ended, why) for begun, ended, why in past.silent if ended >= since],
-        {str(name): count for name, count in past.counts.items()},
+        {str(name): count for name, count in past.track.counts.items()},
     )
 
 

@@ -103,10 +103,10 @@ class Track:
         return issued
 
     def score(self, history: History, now: float, *, slo_seconds: float) -> list[Scored]:
-        """Judge what is due."""
+        """Judge what is due. Of a time that nobody saw, such as that between two processes, nothing is said."""
         due = [one for one in self.open if one.due <= now]
         self.open = [one for one in self.open if one.due > now]
-        scored = [_scored(one, history, slo_seconds) for one in due]
+        scored = [found for one in due if (found := _scored(one, history, slo_seconds)) is not None]
         for one in scored:
             self.counts[one.followed] += 1
             if not isnan(one.predicted) and not isnan(one.kept_share):
@@ -115,7 +115,7 @@ class Track:
         return scored
 
 
-def _scored(issued: Issued, history: History, slo_seconds: float) -> Scored:
+def _scored(issued: Issued, history: History, slo_seconds: float) -> Scored | None:
     half = (issued.due - issued.at) / 2.0
     at = history.end - history.step_seconds * np.arange(len(history) - 1, -1, -1)
     inside = (at > issued.due - half) & (at <= issued.due)
@@ -124,7 +124,9 @@ def _scored(issued: Issued, history: History, slo_seconds: float) -> Scored:
     kept = float((wait[seen] <= slo_seconds) @ rate[seen] / rate[seen].sum()) if seen.any() else NAN
     there = history.column("replicas")[inside]
     there = there[~np.isnan(there)]
-    replicas = int(np.median(there)) if len(there) else issued.before
+    if not len(there):
+        return None
+    replicas = int(np.median(there))
     return Scored(issued, _followed(issued, replicas), replicas, issued.chance.get(replicas, NAN), kept)
 
 

@@ -154,6 +154,9 @@ async def test_histories_outlive_the_process() -> None:
     empty.restore(fleet.ring.export())
     await second.step(empty)
     assert second.records()[0]["curve"] == first.records()[0]["curve"]
+    assert second._pools[POOL].track == first._pools[POOL].track
+    assert second._pools[POOL].track.open, "advice that waits for its time goes on to wait"
+    assert [at for at, _ in second._pools[POOL].memory.wishes] == [fleet.time.value] * 2
     other = Capacity(CapacitySettings(step=30.0), fleet.time)
     other.restore(first.state())
     assert not other._gatherer.pools

@@ -39,6 +39,13 @@ def test_what_was_done(before: int, desired: int, there: float, followed: Follow
     assert track.open == []
 
 
+def test_what_nobody_saw_is_not_judged() -> None:
+    track = Track()
+    track.remember(advice(9_700.0, 2, 4))
+    assert track.score(history(60, end=9_700.0, replicas=2.0), 20_000.0, slo_seconds=1.0) == []
+    assert (track.open, track.judged, set(track.counts.values())) == ([], 0, {0})
+
+
 def test_only_news_is_remembered_and_silence_is_not_scored() -> None:
     track = Track()
     assert track.remember(advice(0.0, 2, None)) is None
@@ -46,7 +53,7 @@ def test_only_news_is_remembered_and_silence_is_not_scored() -> None:
     assert track.remember(advice(30.0, 2, 3)) is None
     assert track.remember(advice(60.0, 2, 4)) is not None
     assert track.remember(advice(700.0, 2, 4)) is not None
-    [first, *_] = track.score(history(4), 400.0, slo_seconds=1.0)
+    [first, *_] = track.score(history(4, end=400.0, replicas=2.0), 400.0, slo_seconds=1.0)
     assert np.isnan(first.kept_share)
     assert "no waits" in str(first)
     assert np.isnan(track.mean_error)
