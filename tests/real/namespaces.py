@@ -70,7 +70,7 @@ def namespaces() -> Iterator[tuple[Namespace, Namespace]]:
             except FileNotFoundError:
                 missing("the program ip (iproute2)")
             except subprocess.CalledProcessError as error:
-                missing(f"the right to make network namespaces (root): {error.stderr.strip()}; it")
+                missing(f"the right to make network namespaces ({error.stderr.strip()})")
             ip("-n", one.name, "link", "set", "lo", "up")
         yield made[0], made[1]
     finally:
