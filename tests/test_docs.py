@@ -33,6 +33,7 @@ from aiops.incidents.slo_settings import SloSettings
 from aiops.kit.tasks import Beat
 from aiops.notify.base import ReceiverStatus
 from aiops.notify.notice import Letterhead
+from aiops.notify.remote_write import WriteCounts
 from aiops.signals.telemetry import Family
 from aiops.signals.types import Entity, EntityKind, SeriesKey, SourceStatus
 from aiops.web.server import build
@@ -229,6 +230,7 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "alert_families": ([ALERT], [INCIDENT]),
     "receiver_families": ([ReceiverStatus("am", "alertmanager", 0, 10, latency_seconds=0.1)],),
     "read_families": ({"llm/a:8000": Beat()},),
+    "remote_write_families": ({"store": (WriteCounts(sent_until=1.0), 0)},),
     "hub_families": ({"prometheus": HubCounts()},),
     "signal_families": ([(SERIES, 1.0)],),
     "fit_families": (FitCounts(),),

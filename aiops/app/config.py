@@ -22,6 +22,7 @@ from aiops.incidents.settings import IncidentSettings
 from aiops.incidents.slo_settings import SloSettings
 from aiops.kit.log import Format, Level
 from aiops.kit.settings import Duration, Section
+from aiops.notify.remote_write import RemoteWriteSettings
 from aiops.notify.settings import NotifySettings
 from aiops.signals.settings import NormaliseSettings
 from aiops.store.settings import StoreSettings
@@ -75,6 +76,8 @@ class Config(Section):
     """From advice to replicas; off."""
     notify: NotifySettings = NotifySettings()
     """Who is told."""
+    remote_write: tuple[RemoteWriteSettings, ...] = ()
+    """Who keeps scores and bands, so that they outlive the daemon."""
     web: WebSettings = WebSettings()
     """Own HTTP server."""
     log: LogSettings = LogSettings()

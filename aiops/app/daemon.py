@@ -32,6 +32,7 @@ from aiops.app.upkeep import Upkeep
 from aiops.app.warmup import warm_up
 from aiops.app.web_file import WebFileReader
 from aiops.app.why import Why
+from aiops.app.writing import Writing
 from aiops.explain.knowledge import SHIPPED
 from aiops.incidents.alert import AlertState
 from aiops.kit import log
@@ -64,6 +65,7 @@ _NEED_RESTART = (
     "integrity",
     "prometheus",
     "hub",
+    "remote_write",
     "signals",
     "actuator",
     "explain",
@@ -135,7 +137,9 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._web_file = WebFileReader(config.web.config_file)
-        self.server = Server(DaemonSource(self), config.web, self._web_file.read(), clock)
+        source = DaemonSource(self)
+        self.writing = Writing(source.scores, source.signal_values, lambda: self.last_tick_at, clock)
+        self.server = Server(source, config.web, self._web_file.read(), clock)
 
     @property
     def config_file(self) -> str:
@@ -185,6 +189,7 @@ class Daemon:
         self.collectors.watch(self.config.probe, self.config.integrity)
         if self.config.prometheus.url:
             self.supervisor.spawn("warm-up", self._warm_up)
+        self.writing.begin(self.config.remote_write, self._session, self.supervisor)
         self._last_tick = self.clock.monotonic()
         self._every("tick", self.config.interval, self.tick, self.beat)
         self._every("snapshot", self.config.store.snapshot_interval, self._save)
@@ -350,6 +355,7 @@ class Daemon:
         if self.actuator is not None:
             await self.actuator.close()
         await self.telling.stop()
+        await self.writing.stop(self.config.notify.drain_timeout)
         if self._session is not None:
             await self._session.close()
             await self._save()

@@ -48,6 +48,7 @@ Labels, by family:
 * `aiops_hub_*`: `source` (name of the server).
 * `aiops_alerts`: `state`, `severity`; every combination is there, 0 included.
 * `aiops_notif*`: `receiver` (URL without credentials, or name), `kind`.
+* `aiops_remote_write_*`: `receiver` (its name, or URL).
 * `aiops_slo_*`: `slo`, and the labels of the pool (`pool`, `model_name`); a burn rate has its `window` (`5m` … `3d`).
 * `aiops_actuations`: `pool` (as in `aiops recommend`), `outcome`.
 * `aiops_explain_sentences`: `result`, `kept` or `dropped` (not shown to be true).

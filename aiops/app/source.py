@@ -284,9 +284,18 @@ class DaemonSource:
             telemetry.feedback_families(daemon.opinions.tallies(), daemon.pipeline.effects.wider),
             daemon.capacity.families(),
             actuator.families(daemon.actuator),
-            score_families(daemon.pipeline.bank.scores()),
-            telemetry.signal_families(self._fresh()),
+            daemon.writing.families(),
+            self.scores(),
+            self.signal_values(),
         )
+
+    def scores(self) -> Iterator[Family]:
+        """Score and band of every watched series."""
+        return score_families(self._daemon.pipeline.bank.scores())
+
+    def signal_values(self) -> Iterator[Family]:
+        """Every signal that is known now."""
+        return telemetry.signal_families(self._fresh())
 
     def _inbound(self) -> Iterator[Family]:
         inbound, standing = self._daemon.inbound, len(self._daemon.pipeline.externals.alerts)

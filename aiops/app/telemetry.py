@@ -16,6 +16,7 @@ from aiops.incidents.slo import Budget
 from aiops.kit.settings import format_duration
 from aiops.kit.tasks import Beat
 from aiops.notify.base import ReceiverStatus
+from aiops.notify.remote_write import WriteCounts
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.telemetry import Family, FamilyKind, exported_name
 from aiops.signals.types import SeriesKey, SourceStatus
@@ -186,6 +187,25 @@ def hub_families(hubs: Mapping[str, HubCounts]) -> Iterator[Family]:
     yield Family("aiops_hub_turns_put_off", _COUNTER, "Turns left out while waiting after failures.", rows("put_off"))
     yield Family("aiops_hub_scrapes", _COUNTER, "Scrapes of the server that were read.", rows("scrapes"))
     yield Family("aiops_hub_series", _GAUGE, "Series in the last answers of the server.", rows("series"))
+
+
+def remote_write_families(writers: Mapping[str, tuple[WriteCounts, int]]) -> Iterator[Family]:
+    """What became of the samples that are written elsewhere."""
+
+    def rows(value_of: str) -> list[tuple[Mapping[str, str], float]]:
+        values = [({"receiver": name}, float(getattr(counts, value_of))) for name, (counts, _) in writers.items()]
+        return [(labels, value) for labels, value in values if not isnan(value)]
+
+    yield Family("aiops_remote_write_samples", _COUNTER, "Samples that a receiver took.", rows("sent"))
+    yield Family("aiops_remote_write_refused_samples", _COUNTER, "Samples of requests that were refused for good.",
+                 rows("refused"))  # fmt: skip
+    yield Family("aiops_remote_write_dropped_samples", _COUNTER, "Samples lost because too many waited.",
+                 rows("dropped"))  # fmt: skip
+    yield Family("aiops_remote_write_retries", _COUNTER, "Requests that failed and were repeated.", rows("retries"))
+    yield Family("aiops_remote_write_waiting_samples", _GAUGE, "Samples that are not delivered yet.",
+                 [({"receiver": name}, float(waiting)) for name, (_, waiting) in writers.items()])  # fmt: skip
+    yield Family("aiops_remote_write_sent_timestamp_seconds", _GAUGE, "Time of the newest sample that was taken.",
+                 rows("sent_until"))  # fmt: skip
 
 
 def slo_families(budgets: Iterable[Budget]) -> Iterator[Family]:

@@ -26,7 +26,7 @@ from yarl import URL
 from aiops import __version__
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.gzip_stream import Inflater
-from aiops.kit.http_settings import HttpClientSettings, secret_text
+from aiops.kit.http_settings import ExtraHeaders, HttpClientSettings, secret_text
 from aiops.kit.retry import Failure, Permanent, Temporary, retry_after_seconds
 from aiops.kit.settings import Duration, Section
 from aiops.kit.text import clipped, printable
@@ -67,6 +67,8 @@ class QueryApiSettings(Section):
     """Prometheus, or anything with its query API: ``http://prometheus:9090``. Empty: nothing is asked."""
     client: HttpClientSettings = HttpClientSettings()
     """Credentials and TLS. Redirects are never followed, and ``server_name`` cannot be set here."""
+    headers: ExtraHeaders = Field(default_factory=dict)
+    """Sent along, such as ``X-Scope-OrgID`` for a tenant of Mimir."""
     timeout: Annotated[Duration, Field(gt=0)] = 10.0
     """Longest wait for the next bytes of an answer."""
     deadline: Annotated[Duration, Field(gt=0)] = 60.0
@@ -295,6 +297,7 @@ def _connected(settings: QueryApiSettings, guard: Callable[..., None]) -> Any:
     client, tls = settings.client, settings.client.tls
     session = requests.Session()
     session.trust_env = False
+    session.headers.update(settings.headers)
     session.headers.update({"User-Agent": f"aiops/{__version__}", "Accept-Encoding": "gzip"})
     session.hooks["response"] = [guard]
     session.verify = False if tls.insecure_skip_verify else str(tls.ca_file) if tls.ca_file else True

@@ -3,10 +3,11 @@
 A secret stands in the file or, better, in a file of its own that is read again at every use.
 """
 
+import re
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 
 from aiops.kit.files import read_limited
 from aiops.kit.retry import Temporary
@@ -14,6 +15,8 @@ from aiops.kit.secrets import register
 from aiops.kit.settings import Secret, Section
 
 _SECRET_FILE_BYTES = 64 * 1024
+_HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
+_OWN_HEADERS = ("authorization", "cookie", "host", "connection", "content-", "transfer-", "accept")
 
 
 def secret_text(value: Secret | None, file: Path | None) -> str:
@@ -43,6 +46,19 @@ def require_one(what: str, value: Secret | None, file: Path | None) -> None:
         raise ValueError(f"expected exactly one of {what} and {what}_file")
     if value is not None and not value.get_secret_value().isprintable():
         raise ValueError(f"{what} has control characters")
+
+
+def _plain_headers(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or name.lower().startswith(_OWN_HEADERS):
+            raise ValueError(f"{name[:64]!r} cannot be set here; expected a header such as X-Scope-OrgID")
+        if not value.isprintable() or not value.isascii():
+            raise ValueError(f"the value of {name} has characters that a header cannot carry")
+    return headers
+
+
+ExtraHeaders = Annotated[dict[str, str], AfterValidator(_plain_headers)]
+"""Headers to send along. They are shown, so no secret belongs there."""
 
 
 class BasicAuthSettings(Section):

@@ -14,7 +14,7 @@ def itself() -> Board:
         title="aiops / itself",
         about="Does the daemon keep up, read its sources, tell people, and store what it learns?",
         source=OWN,
-        rows=(_now(), _pipeline(), _sources(), _notices(), _storage(), _fits(), words(), _process()),
+        rows=(_now(), _pipeline(), _sources(), _notices(), _remote_write(), _storage(), _fits(), words(), _process()),
     )
 
 
@@ -184,6 +184,42 @@ def _notices() -> Row:
                 "Duration of the last call of the receiver.",
                 (Target(own("aiops_notification_latency_seconds"), receiver),),
                 "s",
+            ),
+        ),
+    )
+
+
+def _remote_write() -> Row:
+    receiver = "{{receiver}}"
+    return Row(
+        "Remote write",
+        (
+            Panel(
+                "Samples taken and lost",
+                "Samples that receivers took, refused for good, or that were lost because too many waited.",
+                (
+                    Target(rate("aiops_remote_write_samples_total"), f"{receiver} taken"),
+                    Target(rate("aiops_remote_write_refused_samples_total"), f"{receiver} refused"),
+                    Target(rate("aiops_remote_write_dropped_samples_total"), f"{receiver} lost"),
+                ),
+                "eps",
+            ),
+            Panel(
+                "Samples that wait",
+                "Samples that are not delivered yet.",
+                (Target(own("aiops_remote_write_waiting_samples"), receiver),),
+            ),
+            Panel(
+                "Behind",
+                "Time since the newest sample that a receiver took.",
+                (Target(f"time() - {own('aiops_remote_write_sent_timestamp_seconds')}", receiver),),
+                "s",
+            ),
+            Panel(
+                "Requests repeated",
+                "Requests a second that failed and were repeated.",
+                (Target(rate("aiops_remote_write_retries_total"), receiver),),
+                "eps",
             ),
         ),
     )

@@ -73,6 +73,8 @@ def test_settings_that_cannot_work_are_refused() -> None:
         {"url": "http://host/?a=b"},
         {"selector": "up"},
         {"client": {"follow_redirects": True}},
+        {"headers": {"Authorization": "Bearer shown"}},
+        {"headers": {"X-Scope-OrgID": "a\nb"}},
     ):
         with pytest.raises(ValidationError):
             PrometheusSettings.model_validate(wrong)
@@ -135,9 +137,11 @@ async def test_warnings_are_kept_once(serve: Serve) -> None:
 
 async def test_stored_samples_keep_their_own_time_and_an_instant_has_that_of_the_question(serve: Serve) -> None:
     asked: list[dict[str, str]] = []
+    tenants: set[str] = set()
 
     async def behave(request: web.Request) -> web.Response:
         asked.append(dict(request.query))
+        tenants.add(request.headers.get("X-Scope-OrgID", ""))
         if request.path.endswith("/values"):
             return web.json_response({"status": "success", "data": ["up", "vllm:x"]})
         if request.query["query"] == "up":
@@ -152,13 +156,16 @@ async def test_stored_samples_keep_their_own_time_and_an_instant_has_that_of_the
         instant = history.samples("up", 9.5, most_series=2)
         return instant, history.samples("a[1m]", 9.5, most_series=2), history.names('{a="b"}', 1.0, 2.0)
 
-    instant, stored, names = await with_history(settings(await serve(behave), timeout="3s"), work)
+    instant, stored, names = await with_history(
+        settings(await serve(behave), timeout="3s", headers={"X-Scope-OrgID": "red"}), work
+    )
     assert instant == [Samples({"a": "b"}, (9.5,), (1.0,))]
     assert stored[0].labels == {"__name__": "a"}
     assert len(stored) == 1, "a native histogram is no number"
     assert stored[0].times == (1.25, 2.5)
     np.testing.assert_equal(stored[0].values, (np.nan, 3.0))
     assert names == ["up", "vllm:x"]
+    assert tenants == {"red"}
     assert asked[0] == {"query": "up", "time": "9.500", "timeout": "3s", "limit": "3", "nocache": "1"}
     assert asked[2] == {"match[]": '{a="b"}', "start": "1.000", "end": "2.000"}
 

@@ -1,5 +1,6 @@
 """A daemon that scrapes nothing: a real Prometheus scrapes for it, loses a replica, and dies itself."""
 
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -7,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from aiohttp import ClientSession
+from prometheus_client.parser import text_string_to_metric_families
 
 from aiops.lab.fleet import Fleet
 from tests.real.conftest import House
 from tests.real.programs import Program, get_json, until
 
+_WRITTEN = "aiops_anomaly_(score|learning)"
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
 
@@ -45,6 +49,7 @@ scrape_configs:
         f"--config.file={tmp_path / 'prometheus.yml'}",
         f"--storage.tsdb.path={tmp_path / 'data'}",
         f"--web.listen-address={address}",
+        "--web.enable-remote-write-receiver",
         log=tmp_path / "prometheus.log",
     )
     await program.start()
@@ -61,6 +66,7 @@ async def reader(tmp_path: Path, prometheus: tuple[Program, str], free_port: Cal
         f"""
 interval: 500ms
 hub: {{servers: [{{url: "http://{prometheus[1]}", interval: 500ms, refresh_interval: 1s}}]}}
+remote_write: [{{url: "http://{prometheus[1]}/api/v1/write", interval: 500ms, write: [score, learning]}}]
 nvml: {{enabled: "off"}}
 store: {{directory: {tmp_path / "state"}}}
 web: {{listen_address: "127.0.0.1:{web}"}}
@@ -96,6 +102,13 @@ async def test_a_daemon_reads_what_prometheus_scrapes_and_tells_their_failures_a
     assert sources == {"prometheus", *ours}, "Prometheus' own page is of no engine"
     assert await down() == set()
 
+    async def written() -> bool:
+        """The store has the very series that the page shows."""
+        page = await _shown(f"{reader.url}/metrics")
+        return bool(page) and page == await _stored(f"http://{server}")
+
+    await until(written, 30, "scores in Prometheus")
+
     dead = f"127.0.0.1:{fleet.replicas[1].port}"
     await fleet.strike(1, "dead")
     await until(down, 20, "the dead replica")
@@ -108,3 +121,20 @@ async def test_a_daemon_reads_what_prometheus_scrapes_and_tells_their_failures_a
     await until(server_is_back, 30, "Prometheus is back")
     assert await down() == {dead}
     assert await reader.program.end() == 0
+
+
+async def _shown(url: str) -> set[frozenset[tuple[str, str]]]:
+    async with ClientSession() as session, session.get(url) as answer:
+        families = list(text_string_to_metric_families(await answer.text()))
+    samples = (sample for family in families for sample in family.samples if re.fullmatch(_WRITTEN, sample.name))
+    return {
+        frozenset({("__name__", one.name), *((name, text) for name, text in one.labels.items() if text)})
+        for one in samples
+    }
+
+
+async def _stored(url: str) -> set[frozenset[tuple[str, str]]]:
+    async with ClientSession() as session:
+        query = {"query": f'{{__name__=~"{_WRITTEN}"}}'}
+        async with session.get(f"{url}/api/v1/query", params=query) as answer:
+            return {frozenset(one["metric"].items()) for one in (await answer.json())["data"]["result"]}
