@@ -12,13 +12,12 @@ widened where something comes back by the clock (:mod:`aiops.detect.recurrence`)
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from types import MappingProxyType
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aiops.detect.acceptance import Acceptance
 from aiops.detect.arima import Arima
 from aiops.detect.base import (
     AlertKey,
@@ -31,22 +30,23 @@ from aiops.detect.base import (
     Severity,
     Standing,
     Timing,
+    Unlearns,
     Verdict,
     Verdicts,
     Window,
 )
-from aiops.detect.columns import ColumnState
 from aiops.detect.drift import Drift
 from aiops.detect.fitting import Fitted
 from aiops.detect.iforest import IForest
 from aiops.detect.leniency import Leniency, widened
 from aiops.detect.liveness import Liveness
 from aiops.detect.look import look_around, look_at
+from aiops.detect.overrides import check_overrides, overridden
 from aiops.detect.peers import Peers
-from aiops.detect.policy import AnomalyPolicy, Compiler, PolicyColumns, Watch, not_critical
+from aiops.detect.policy import AnomalyPolicy, Compiler, PolicyColumns
 from aiops.detect.recurrence import Recurrence
 from aiops.detect.residual import Residual
-from aiops.detect.rules import Conditions, Rule, RuleBook
+from aiops.detect.rules import Conditions, RuleBook
 from aiops.detect.season import Season
 from aiops.detect.settings import DetectSettings
 from aiops.detect.settling import Settling, columns_of
@@ -73,8 +73,6 @@ ADVISORS = frozenset({"iforest"})
 SLOW = frozenset({"drift", "season"})
 """Detectors of what takes days. Blocks of minutes cannot calibrate them, and what they tell is no new level: it is not
 accepted by staying."""
-MOST_PATIENCE = 4.0
-"""A level that does not come to rest is accepted after this many times ``relearn_after``."""
 LEAVE = 0.8
 """A score from here to 1 keeps an alert that is active: what swings around the edge must not come and go."""
 NO_GUIDANCE = Guidance()
@@ -135,11 +133,11 @@ class Bank:
         rulebook: RuleBook,
         plugins: Mapping[str, Builder] = MappingProxyType({}),
     ) -> None:
-        _check_overrides(settings, policy, rulebook)
+        check_overrides(settings, policy, rulebook)
         off = frozenset(settings.disable)
         self._settings = settings
-        self._watch = [_overridden(watch, watch.rule, settings) for watch in policy.watch]
-        rules = [_overridden(rule, rule.name, settings) for rule in rulebook.rules if rule.name not in off]
+        self._watch = [overridden(watch, watch.rule, settings) for watch in policy.watch]
+        rules = [overridden(rule, rule.name, settings) for rule in rulebook.rules if rule.name not in off]
         self._policy = Compiler(policy, off)
         self._conditions = Conditions(rules, rulebook.lead_time)
         self._liveness = Liveness(rules)
@@ -151,11 +149,12 @@ class Bank:
             self._detectors = tuple(build(settings, self._policy) for build in {**plugins, **DETECTORS}.values())
         judges = [one for one in self._detectors if one.name not in ADVISORS]
         self._shares = Shares(judges, SLOW, self._default_timing, settings.budget)
-        self._state = ColumnState(outside=0.0)
+        self._acceptance = Acceptance(self._default_timing.breach_points, settings.relearn_after)
         self._settling = Settling(settings.minimum_samples)
         self._recurrence = Recurrence(self._default_timing.breach_points)
         self._leniency = Leniency([watch.rule for watch in self._watch])
         self._scores: BankScores | None = None
+        self._critical = np.zeros(0, np.bool_)
         self._keys: tuple[SeriesKey | None, ...] | None = None
 
     def step(
@@ -183,7 +182,6 @@ class Bank:
         guidance
             Whose learning pauses, who changed on purpose, and whose thresholds are wider.
         """
-        self._state.follow(window)
         columns = self._policy.columns(window)
         settling = self._settling.step(window, columns.of_entity, marks, guidance.changed)
         said = self._said(window, guidance.left_out)
@@ -201,9 +199,11 @@ class Bank:
         breaches = dict(self._conditions.evaluate(window, guidance.leads))
         breaches.update(self._liveness.evaluate(window, sources, marks, columns.of_entity))
         breaches.update(self._statistics(window, columns, scores))
-        frozen = self._frozen(columns, {*breaches, *watched}, guidance) | settling
+        critical = self._of_critical(columns, {*breaches, *watched})
+        frozen = critical | self._frozen(columns, guidance) | settling
         self._shares.learn(window, said, ~frozen, ensemble.score >= 1)
         self._recurrence.learn(undivided.score, ~frozen)
+        self._unlearn(window, self._newly(critical))
         self._learn(window, ensemble, quick.score, frozen, guidance.left_out)
         open_ = [key for key in watched if key not in breaches]
         awaited = frozenset(key for key in open_ if key in guidance.awaited and self._seen(key, window, columns))
@@ -308,10 +308,10 @@ class Bank:
             if arrays:
                 restore(arrays)
 
-    def _own(self) -> dict[str, ColumnState | Settling | Tails | Recurrence]:
+    def _own(self) -> dict[str, Acceptance | Settling | Tails | Recurrence]:
         """What the bank learns beside its detectors."""
         beside = self._shares.parts()
-        return {"bank": self._state, "settling": self._settling, "recurrence": self._recurrence, **beside}
+        return {"bank": self._acceptance, "settling": self._settling, "recurrence": self._recurrence, **beside}
 
     def _statistics(
         self, window: Window, columns: PolicyColumns, scores: BankScores
@@ -353,11 +353,17 @@ class Bank:
         texts = (one.explain(column) for one in alarmed if isinstance(one, Explains))
         return feedback + "".join(f"; {text}" for text in texts if text)
 
-    def _frozen(self, columns: PolicyColumns, alerts: Collection[AlertKey], guidance: Guidance) -> NDArray[np.bool_]:
-        """Columns of which nothing may be learnt now, bool [capacity]."""
+    def _of_critical(self, columns: PolicyColumns, alerts: Collection[AlertKey]) -> NDArray[np.bool_]:
+        """Columns of entities with a critical alert, bool [capacity]."""
+        found = np.zeros(len(columns.watch), np.bool_)
+        for key in alerts:
+            if (text := self._rules.get(key.rule)) is not None and text.severity is Severity.CRITICAL:
+                found[columns.of_entity.get(key.series.entity, [])] = True
+        return found
+
+    def _frozen(self, columns: PolicyColumns, guidance: Guidance) -> NDArray[np.bool_]:
+        """Columns of which people say that nothing may be learnt now, bool [capacity]."""
         frozen = np.zeros(len(columns.watch), np.bool_)
-        for entity in self._in_trouble(alerts):
-            frozen[columns.of_entity.get(entity, [])] = True
         for entity in guidance.frozen:
             frozen[columns_of(entity, columns.of_entity)] = True
         return frozen
@@ -379,33 +385,28 @@ class Bank:
         # Of the window only what was seen since the change.
         since = replace(window, values=window.values[-self._settings.minimum_samples :])
         self._relearn(since, self._settling.learn(window))
-        self._accept(window, ensemble, outside, np.isfinite(ensemble.score) & quiet)
-
-    def _accept(self, window: Window, ensemble: Scores, outside: NDArray[np.bool_], inside: NDArray[np.bool_]) -> None:
-        """Count points out of bounds up and points within bounds down; relearn what came to rest elsewhere."""
-        points = self._state["outside"]
-        moving = np.flatnonzero(outside | (points > 0))  # few
-        points[moving] = np.maximum(points[moving] + outside[moving] - inside[moving], 0)
-        patience = self._settings.relearn_after / window.step_seconds
-        shifted = outside & (points >= patience)
-        waiting = np.flatnonzero(shifted & (points < MOST_PATIENCE * patience))
-        shifted[waiting] = at_rest(window.values[-round(patience) :, waiting], _half(ensemble)[waiting])
+        opened, shifted = self._acceptance.step(window, ensemble, outside, np.isfinite(ensemble.score) & quiet)
+        self._unlearn(window, opened)
         self._relearn(window, shifted)
+
+    def _newly(self, critical: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Columns whose entity has a critical alert since this tick."""
+        before, self._critical = self._critical, critical
+        return critical & ~before if len(before) == len(critical) else np.zeros_like(critical)
+
+    def _unlearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
+        """Take back what these columns (bool [capacity]) were taught lately: an incident opens, and it began before."""
+        if columns.any():
+            for detector in self._detectors:
+                if isinstance(detector, Unlearns):
+                    detector.unlearn(window, columns)
 
     def _relearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
         """Accept what these columns (bool [capacity]) show lately as their normal."""
         if columns.any():
             for detector in self._detectors:
                 detector.relearn(window, columns)
-            self._state["outside"][columns] = 0
-
-    def _in_trouble(self, alerts: Collection[AlertKey]) -> set[Entity]:
-        """Entities with a critical alert."""
-        return {
-            key.series.entity
-            for key in alerts
-            if (text := self._rules.get(key.rule)) is not None and text.severity is Severity.CRITICAL
-        }
+            self._acceptance.begin_anew(columns)
 
     def _known(self, key: AlertKey, columns: PolicyColumns) -> bool:
         column = columns.of_series.get(key.series)
@@ -447,45 +448,3 @@ def combine(each: Sequence[Scores], capacity: int) -> Scores:
             np.where(louder, other.upper, best.upper),
         )
     return best
-
-
-def at_rest(rows: NDArray[np.float32], half: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether each column of ``rows`` is a level: its later half lies within ``half`` of the earlier one."""
-    middles = []
-    for part in np.array_split(rows, 2):
-        known = np.isfinite(part)
-        ordered = np.sort(np.where(known, part, np.inf), axis=0)
-        place = np.maximum(known.sum(axis=0) - 1, 0) // 2
-        middles.append(np.take_along_axis(ordered, place[np.newaxis], axis=0)[0])
-    with np.errstate(invalid="ignore"):  # of a half without a value nothing is known
-        moves: NDArray[np.bool_] = np.abs(middles[1] - middles[0]) > half
-        return ~moves
-
-
-def _half(scores: Scores) -> NDArray[np.float32]:
-    """Half width of the bands, on a side that has one; NaN where there is none."""
-    up, down = scores.upper - scores.expected, scores.expected - scores.lower
-    return np.where(np.isfinite(up), up, down)
-
-
-_Item = TypeVar("_Item", Watch, Rule)
-
-
-def _overridden(item: _Item, name: str, settings: DetectSettings) -> _Item:
-    severity = settings.severity.get(name)
-    return item if severity is None else item.model_copy(update={"severity": severity})
-
-
-def _check_overrides(settings: DetectSettings, policy: AnomalyPolicy, rulebook: RuleBook) -> None:
-    statistical = {watch.rule for watch in policy.watch}
-    deterministic = {rule.name for rule in rulebook.rules}
-    both = sorted(statistical & deterministic)
-    if both:
-        raise ValueError(f"these rules are both statistical and deterministic: {', '.join(both)}")
-    for name in (*settings.disable, *settings.severity):
-        if name not in statistical | deterministic:
-            close = get_close_matches(name, statistical | deterministic, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise ValueError(f"detect: there is no rule {name!r}{hint}")
-    for name in statistical & set(settings.severity):
-        not_critical(settings.severity[name], f"detect.severity: statistical rule {name}")

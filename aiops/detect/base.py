@@ -202,6 +202,15 @@ class Detector(Protocol):
 
 
 @runtime_checkable
+class Unlearns(Protocol):
+    """A detector with so short a memory that it learns the beginning of an incident before that is seen."""
+
+    def unlearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
+        """Go back to what was known of ``columns`` (bool [capacity]) before; asked when their incident opens."""
+        ...
+
+
+@runtime_checkable
 class Explains(Protocol):
     """A detector that can say more than its band does."""
 

@@ -14,6 +14,9 @@ the noise, each by a bounded amount. Without that, a heavy-tailed series never l
 bounds; with more, an incident becomes its own excuse. A level that shifted for good is taken over through
 :meth:`ZScore.relearn`, when the bank says so.
 
+A fault that comes slowly is followed until it is seen. Level and noise of ``KEEP_SECONDS`` to twice that ago are kept,
+and :meth:`ZScore.unlearn` goes back to them where the level has moved towards the fault since.
+
 Works for series with a level: not for ramps that take longer than the level's memory (a drift detector's
 business), nor for a wave whose swing within the memory is as large as the fault.
 """
@@ -36,6 +39,9 @@ ONSET_PARDON = 1 / 16
 WIDEN = 0.2
 """Most that one point adds to the variance of a series that is being judged, as a share of it: the onset of a fault
 widens the band by a third at most, and cannot hide itself. Real tails are learnt by :mod:`aiops.detect.tails`."""
+KEEP_SECONDS = 600.0
+"""Time between two copies of what is learnt. A fault that takes longer to be seen than one to two of these is partly
+learnt; after longer ones a wave would have gone on too far."""
 MAD_SIGMA = 0.6745
 """Median absolute deviation of a Gaussian with standard deviation 1."""
 MEDIAN_STEP = 1.2533
@@ -73,6 +79,8 @@ class ZScore:
         self._settings = settings
         self._policy = policy
         self._columns = ColumnState(level=0.0, variance=0.0, count=0.0, run=0.0)
+        # Copies of what was learnt, the older first, and points since the newer one.
+        self._kept, self._age = ColumnState(2, level=np.nan, variance=np.nan), 0
         self._latest: tuple[Window, _View] | None = None
 
     def score(self, window: Window) -> Scores:
@@ -104,10 +112,11 @@ class ZScore:
         self._learn_level(residual, weight)
         count += weight
         np.minimum(count, np.float32(2 * self._settings.scale_memory_points), out=count)
+        self._keep(window.step_seconds)
 
     def relearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
         """Accept what ``columns`` (bool [capacity]) show lately as their level; the noise never shrinks by it."""
-        self._columns.follow(window)
+        self._follow(window)
         self._latest = None
         chosen = np.flatnonzero(columns)
         rows = window.values[-self._settings.level_memory_points :, chosen].astype(np.float64)
@@ -120,6 +129,21 @@ class ZScore:
         state["level"][chosen] = level
         state["variance"][chosen] = np.maximum(state["variance"][chosen], variance)
         state["run"][chosen] = 0
+        for name in ("level", "variance"):
+            self._kept[name][:, chosen] = np.nan
+
+    def unlearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
+        """Take back what the beginning of an incident taught ``columns`` (bool [capacity])."""
+        view, state = self._view(window), self._columns
+        self._latest = None
+        chosen = np.flatnonzero(columns)
+        old, variance = (self._kept[name][:, chosen] for name in ("level", "variance"))
+        old, variance = (np.where(np.isfinite(old[0]), array[0], array[1]) for array in (old, variance))
+        # Towards the fault, and by more than the level itself is unsure of.
+        moved = (state["level"][chosen] - old) * np.sign(view.residual[chosen])
+        back = moved > view.half[chosen] / np.float32(self._settings.threshold_sigma)
+        state["level"][chosen[back]] = old[back]
+        state["variance"][chosen[back]] = np.minimum(state["variance"][chosen[back]], variance[back])
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """``level``, ``variance``, ``count`` (points learnt), ``run`` (points out of bounds lately)."""
@@ -128,6 +152,7 @@ class ZScore:
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Continue from :meth:`state`; see :meth:`aiops.detect.columns.ColumnState.restore`."""
         self._columns.restore(state)
+        self._kept, self._age = ColumnState(2, level=np.nan, variance=np.nan), 0
         self._latest = None
 
     def _view(self, window: Window) -> _View:
@@ -136,8 +161,23 @@ class ZScore:
             self._latest = (window, self._computed(window))
         return self._latest[1]
 
-    def _computed(self, window: Window) -> _View:
+    def _follow(self, window: Window) -> None:
         self._columns.follow(window)
+        self._kept.follow(window)
+
+    def _keep(self, step_seconds: float) -> None:
+        self._age += 1
+        if self._age * step_seconds < KEEP_SECONDS:
+            return
+        self._age = 0
+        for name in ("level", "variance"):
+            self._kept[name][0] = self._kept[name][1]
+            self._kept[name][1] = np.where(
+                self._columns["count"] >= self._settings.minimum_samples, self._columns[name], _NAN
+            )
+
+    def _computed(self, window: Window) -> _View:
+        self._follow(window)
         policy = self._policy.columns(window)
         level = self._columns["level"]
         size = np.abs(level)
