@@ -35,6 +35,7 @@ from aiops.notify.base import ReceiverStatus
 from aiops.notify.notice import Letterhead
 from aiops.notify.remote_write import WriteCounts
 from aiops.signals.telemetry import Family
+from aiops.signals.tenancy import Pod, Tenancy, Tenant
 from aiops.signals.types import Entity, EntityKind, SeriesKey, SourceStatus
 from aiops.web.server import build
 
@@ -233,6 +234,7 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "remote_write_families": ({"store": (WriteCounts(sent_until=1.0), 0)},),
     "hub_families": ({"prometheus": HubCounts()},),
     "signal_families": ([(SERIES, 1.0)],),
+    "tenancy_families": (Tenancy("n1", {"GPU-1": (Tenant(Pod("llm", "vllm-0"), "vllm"),)}),),
     "fit_families": (FitCounts(),),
     "explain_families": (ExplainCounts(), LlmCounts(), 0),
     "slo_families": ([BUDGET],),

@@ -126,6 +126,9 @@ class DaemonsetValues(Placed):
     """Taints that are no obstacle."""
     resources: Resources = Resources(requests=Amounts(cpu="50m", memory="160Mi"), limits=Amounts(memory="512Mi"))
     """What a pod asks for and may use."""
+    pod_resources: bool = False
+    """Tell which pod has which GPU, from the kubelet's socket. The agent is then root, without any capability, and the
+    namespace must allow that (`pod-security.kubernetes.io/enforce: privileged`)."""
     state_limit: Annotated[str, Field(pattern=_QUANTITY)] = "1Gi"
     """The most that history may take of the node's disk; it is gone with the pod."""
 

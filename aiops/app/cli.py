@@ -114,6 +114,10 @@ def _check_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     _config_flags(config)
     web = _command(kinds, "web-config", "check:web_config", "Check the file of web.config_file: TLS, users, headers.")
     web.add_argument("file", metavar="FILE", type=Path, help="web configuration, as Prometheus has it")
+    pods = _command(
+        kinds, "pod-resources", "check:pod_resources", "Ask the kubelet of this node which pod has which GPU."
+    )
+    _config_flags(pods)
     model = _command(kinds, "model", "files:model", "Hold the files of a model against a manifest.")
     model.add_argument("directory", metavar="FOLDER", type=Path, help="folder of the model's files")
     what = model.add_mutually_exclusive_group(required=True)

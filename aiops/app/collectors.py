@@ -15,6 +15,7 @@ from aiops.collect.hub import Hub, HubSettings
 from aiops.collect.integrity import IntegrityCollector, IntegritySettings
 from aiops.collect.look_around import Sighting, look_around
 from aiops.collect.nvml_watch import Enabled, NvmlCollector, NvmlSettings
+from aiops.collect.pod_resources import PodResourcesCollector, PodResourcesSettings
 from aiops.collect.probe import ProbeCollector, ProbeSettings
 from aiops.collect.scrape import Scraper
 from aiops.collect.settings import JobSettings, ScrapeSettings, TargetSettings, parse_shard
@@ -28,6 +29,7 @@ from aiops.kit.tasks import Beat, Supervisor, every
 from aiops.signals.normalise import Normaliser
 from aiops.signals.profile import Profile
 from aiops.signals.settings import NormaliseSettings
+from aiops.signals.tenancy import NO_TENANCY, Pod, Tenancy
 from aiops.signals.types import Reading, SourceStatus
 
 _LOG = logging.getLogger("aiops.app.collectors")
@@ -65,7 +67,9 @@ class Collectors:
         self._looked_at = float("-inf")
         self._told_nothing_found = False
         self._faults = OnChange(_LOG, clock.monotonic)
+        self._kubelet: PodResourcesCollector | None = None
         self.found = Found()
+        self._tenancy = (NO_TENANCY, self.found.targets)
         self.sightings: tuple[Sighting, ...] = ()
         self.hubs: dict[str, Hub] = {}
 
@@ -88,8 +92,11 @@ class Collectors:
             self.hubs[server.name] = source
             self._add(source, offset_seconds=server.interval * place / len(hub.servers))
 
-    def watch(self, probe: ProbeSettings, integrity: IntegritySettings) -> None:
-        """Begin to ask models and to check their files."""
+    def watch(self, probe: ProbeSettings, integrity: IntegritySettings, pods: PodResourcesSettings) -> None:
+        """Begin to ask models, to check their files, and to learn who has which GPU."""
+        if pods.enabled:
+            self._kubelet = PodResourcesCollector(pods, node=node_name(), clock=self._clock)
+            self._add(self._kubelet, offset_seconds=0.0)
         for place, endpoint in enumerate(probe.endpoints):
             spread = endpoint.interval * place / len(probe.endpoints)
             self._add(ProbeCollector(endpoint, self._clock), offset_seconds=spread)
@@ -193,6 +200,21 @@ class Collectors:
         deploys = list(self._deploys)
         self._deploys.clear()
         return deploys
+
+    def tenancy(self) -> Tenancy:
+        """Who has which GPU of this machine; the same object while neither the answer nor the targets change."""
+        if self._kubelet is None:
+            return NO_TENANCY
+        known, targets = self._tenancy
+        if known.tenants is not self._kubelet.tenants or targets is not self.found.targets:
+            pods = {
+                (labels["job"], labels["instance"]): Pod(labels["namespace"], labels["pod"])
+                for labels in (dict(target.labels) for target in self.found.targets)
+                if {"job", "instance", "namespace", "pod"} <= labels.keys()
+            }
+            known = Tenancy(self._kubelet.node, self._kubelet.tenants, pods)
+            self._tenancy = (known, self.found.targets)
+        return known
 
     def statuses(self) -> tuple[SourceStatus, ...]:
         """Health of every source."""

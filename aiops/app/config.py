@@ -12,6 +12,7 @@ from aiops.capacity.settings import CapacitySettings
 from aiops.collect.hub import HubSettings
 from aiops.collect.integrity import IntegritySettings
 from aiops.collect.nvml_watch import NvmlSettings
+from aiops.collect.pod_resources import PodResourcesSettings
 from aiops.collect.probe import ProbeSettings
 from aiops.collect.promapi import PrometheusSettings
 from aiops.collect.settings import ScrapeSettings
@@ -48,6 +49,8 @@ class Config(Section):
     """Metrics pages of engines, exporters and anything else that speaks Prometheus."""
     nvml: NvmlSettings = NvmlSettings()
     """GPUs of this machine, read through the driver."""
+    pod_resources: PodResourcesSettings = PodResourcesSettings()
+    """Which pod has which GPU."""
     probe: ProbeSettings = ProbeSettings()
     """Small questions to served models: the view of a user."""
     integrity: IntegritySettings = IntegritySettings()

@@ -186,7 +186,7 @@ class Daemon:
         await self.telling.begin(self.config, self._session)
         self.collectors.read_from(self.config.hub, self.config.scrape.shard)
         await self.collectors.start(self.config.scrape, self.config.nvml, load_gpu_model(), self._folder())
-        self.collectors.watch(self.config.probe, self.config.integrity)
+        self.collectors.watch(self.config.probe, self.config.integrity, self.config.pod_resources)
         if self.config.prometheus.url:
             self.supervisor.spawn("warm-up", self._warm_up)
         self.writing.begin(self.config.remote_write, self._session, self.supervisor)
@@ -249,6 +249,7 @@ class Daemon:
         elapsed, self._last_tick = began - self._last_tick, began
         now = self.clock.now()
         readings, statuses = self.collectors.drain(), self.collectors.statuses()
+        self.pipeline.tenancy = self.collectors.tenancy()
         outcome = self.pipeline.tick(
             now,
             readings,

@@ -12,6 +12,7 @@ from math import nan
 from aiops.app.view import Record, entity_record, stamp
 from aiops.detect.base import Severity
 from aiops.incidents.alert import Alert
+from aiops.signals.tenancy import NO_TENANCY, Tenancy
 from aiops.signals.topology import pool_of
 from aiops.signals.types import Entity, EntityKind, SeriesKey
 
@@ -54,6 +55,7 @@ def fleet_record(
     latest: Iterable[tuple[SeriesKey, float, bool]],
     alerts: Iterable[Alert],
     scores: Iterable[tuple[SeriesKey, float]] = (),
+    tenancy: Tenancy = NO_TENANCY,
 ) -> Record:
     """Pools with replicas with GPUs, and the GPUs of nodes that no replica has for itself: whose they are is not known.
 
@@ -65,6 +67,8 @@ def fleet_record(
         Active ones count.
     scores
         Scores of series that are watched, where one is known; the highest of a thing is shown.
+    tenancy
+        Who was given which GPU; where that is not known, a replica has the GPUs of a host that it has for itself.
     """
     things = _gathered(latest)
     for key, score in scores:
@@ -85,7 +89,7 @@ def fleet_record(
             replicas.setdefault(entity, [])
     hosts = Counter(_host(replica) for members in replicas.values() for replica in members)
     below = {
-        replica: gpus.get(_host(replica), []) if hosts[_host(replica)] == 1 else []
+        replica: _given(replica, gpus, tenancy) or (gpus.get(_host(replica), []) if hosts[_host(replica)] == 1 else [])
         for members in replicas.values()
         for replica in members
     }
@@ -124,6 +128,10 @@ def _struck(entity: Entity, things: Mapping[Entity, _Thing]) -> Sequence[Entity]
     found = [one for one in things
              if one.kind is EntityKind.REPLICA and (one.label("job"), one.label("instance")) == place]  # fmt: skip
     return found or (entity,)
+
+
+def _given(replica: Entity, gpus: Mapping[str, Sequence[Entity]], tenancy: Tenancy) -> list[Entity]:
+    return [gpu for gpu in gpus.get(tenancy.node_of(replica), ()) if tenancy.holds(replica, gpu)]
 
 
 def _host(replica: Entity) -> str:

@@ -15,6 +15,7 @@ from aiops.incidents.grouping import Grouping
 from aiops.incidents.machine import Machine
 from aiops.incidents.policy import Calendar
 from aiops.incidents.slo import Ledger
+from aiops.signals.tenancy import NO_TENANCY, Tenancy
 from aiops.signals.topology import Pools
 from aiops.signals.types import Entity, Mark, Reading, SourceStatus
 from aiops.store.bands import Bands
@@ -47,6 +48,7 @@ class Pipeline:
     bands: Bands
     effects: Effects = field(default_factory=Effects)
     leads: Mapping[Entity, tuple[float, str]] = field(default_factory=dict)
+    tenancy: Tenancy = NO_TENANCY
     _newest: dict[str, Reading] = field(default_factory=dict)
 
     @property
@@ -102,7 +104,7 @@ class Pipeline:
         self.bank.accept(
             (move.alert.key.series for move in transitions if move.reason.kind is ReasonKind.OUTLASTED), window
         )
-        incidents = self.grouping.step(now, self.alerts, window.keys)
+        incidents = self.grouping.step(now, self.alerts, window.keys, self.tenancy)
         self.machine.assign(incidents)
         self.externals.assign(incidents)
         return Outcome(transitions, incidents, marks)

@@ -123,7 +123,8 @@ class DaemonSource:
             slowest = max((status.interval_seconds for status in daemon.collectors.statuses()), default=0.0)
             oldest = daemon.last_tick_at - 3 * max(daemon.pipeline.ring.step_seconds, slowest)
             latest = ((key, value, not isnan(value) and at >= oldest) for _, key, value, at in self._latest())
-            record = fleet_record(daemon.last_tick_at, latest, daemon.pipeline.alerts.values(), self._watched_scores())
+            record = fleet_record(daemon.last_tick_at, latest, daemon.pipeline.alerts.values(), self._watched_scores(),
+                                  daemon.pipeline.tenancy)  # fmt: skip
             self._fleet = (daemon.beat.ticks, record)
         return self._fleet[1]
 
@@ -271,6 +272,7 @@ class DaemonSource:
             telemetry.target_families(daemon.collectors.statuses()),
             telemetry.read_families(daemon.collectors.beats()),
             telemetry.hub_families({name: hub.counts for name, hub in daemon.collectors.hubs.items()}),
+            telemetry.tenancy_families(daemon.pipeline.tenancy),
             telemetry.fit_families(daemon.fits.counts),
             telemetry.explain_families(daemon.explain.counts, daemon.explain.llm_counts, daemon.explain.queue_length),
             telemetry.alert_families(

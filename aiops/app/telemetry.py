@@ -19,6 +19,7 @@ from aiops.notify.base import ReceiverStatus
 from aiops.notify.remote_write import WriteCounts
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.telemetry import Family, FamilyKind, exported_name
+from aiops.signals.tenancy import Tenancy
 from aiops.signals.types import SeriesKey, SourceStatus
 
 _GAUGE, _COUNTER = FamilyKind.GAUGE, FamilyKind.COUNTER
@@ -138,6 +139,14 @@ def signal_families(rows: Iterable[tuple[SeriesKey, float]]) -> Iterator[Family]
         exported = exported_name(signal)
         kind = _COUNTER if exported.endswith("_total") else _GAUGE  # a gauge of that name fails promtool's lint
         yield Family(exported.removesuffix("_total"), kind, signal.meaning, samples[name])
+
+
+def tenancy_families(tenancy: Tenancy) -> Iterator[Family]:
+    """Who was given which GPU; the names of the labels are none that Prometheus gives to its targets."""
+    yield Family("aiops_gpu_pod_info", _GAUGE, "1 for each container that was given a GPU, as the kubelet says.", [
+        ({"gpu": gpu, "node": tenancy.node, "pod_namespace": one.pod.namespace, "pod_name": one.pod.name,
+          "container_name": one.container}, 1.0)
+        for gpu, held in tenancy.tenants.items() for one in held])  # fmt: skip
 
 
 def fit_families(counts: FitCounts) -> Iterator[Family]:

@@ -101,7 +101,15 @@ class Why:
         since = min((alerts[key].started_at for key in incident.members if key in alerts), default=incident.started_at)
         question = Question(incident.id, since, tuple(key.series for key in incident.members))
         priors = self._pipeline.effects.priors
-        found = diagnose(question, window, self._book, marks=self._marks, floors=self._floors, priors=priors)
+        found = diagnose(
+            question,
+            window,
+            self._book,
+            marks=self._marks,
+            floors=self._floors,
+            priors=priors,
+            tenancy=self._pipeline.tenancy,
+        )
         number = len(self.of(incident.id))
         self._kept[incident.id] = (*self.of(incident.id), found)
         self.made_total += 1
@@ -110,7 +118,7 @@ class Why:
             del self._wanted[incident.id]
         else:
             self._wanted[incident.id] = max(incident.started_at + again, now + _LEAST_SECONDS)
-        numbers = record(question, window, found, tuple(self._marks))
+        numbers = record(question, window, found, tuple(self._marks), self._pipeline.tenancy)
         return found, [
             Told(incident.id, _author(number), now, DIAGNOSES.dump(found)),
             Told(incident.id, f"recording {number}", now, RECORDINGS.dump(numbers)),

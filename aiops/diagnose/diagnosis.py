@@ -13,8 +13,9 @@ from aiops.diagnose.causes import NO_PRIORS, Fit, match, ruled_out
 from aiops.diagnose.correlate import Alert, rank
 from aiops.diagnose.evidence import Ledger
 from aiops.diagnose.record import Candidate, Cause, Diagnosis, RuledOut
-from aiops.diagnose.scene import Periods, Scene, columns_of, host_of, involved, panel_of, scene
+from aiops.diagnose.scene import Periods, Scene, columns_of, host_of, involved, panel_of, scene, together
 from aiops.diagnose.signature import CauseBook
+from aiops.signals.tenancy import NO_TENANCY, Tenancy
 from aiops.signals.topology import pool_of
 from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey
 
@@ -57,6 +58,7 @@ def diagnose(
     marks: Sequence[Mark],
     floors: Mapping[str, Floor],
     priors: Mapping[str, float] = NO_PRIORS,
+    tenancy: Tenancy = NO_TENANCY,
 ) -> Diagnosis:
     """Explain an incident from what the ring holds.
 
@@ -68,6 +70,8 @@ def diagnose(
         Unit → what matters to anybody.
     priors
         By how much feedback moves a cause in the order.
+    tenancy
+        Who was given which GPU, where that is known.
     """
     periods = Periods.around(window, question.since, guard_seconds=GUARD_SECONDS, reference_seconds=_REFERENCE_SECONDS)
     start = window.now - window.step_seconds * (len(window.values) - 1 - periods.start)
@@ -77,9 +81,9 @@ def diagnose(
     fault = telemetry_fault(window, periods, columns)
     if fault:
         return _told(question, window, "none", ledger, reason=fault, abstained=True)
-    entities = _entities(question, columns, recent)
+    entities = _entities(question, columns, recent, tenancy)
     chosen = [column for entity in entities for column in columns.get(entity, ())]
-    found = scene(window, periods, chosen, marks=recent, floors=floors)
+    found = scene(window, periods, chosen, marks=recent, floors=floors, tenancy=tenancy)
     matches = match(book, found, priors)
     fits = [fit for fit in matches.fits if fit.confidence >= _LEAST_CONFIDENCE][:_MOST_CAUSES]
     causes = tuple(_cause(fit, ledger) for fit in fits)
@@ -99,11 +103,13 @@ def diagnose(
     )  # fmt: skip
 
 
-def _entities(question: Question, columns: Mapping[Entity, Sequence[int]], marks: Sequence[Mark]) -> list[Entity]:
+def _entities(
+    question: Question, columns: Mapping[Entity, Sequence[int]], marks: Sequence[Mark], tenancy: Tenancy
+) -> list[Entity]:
     """Who is looked at: all that is involved, and where that is too much those that are closest to the alerts."""
     sizes = {mark.entity: 0 for mark in marks} | {entity: len(own) for entity, own in columns.items()}
     members = [key.entity for key in question.series]
-    hosts, found = {host_of(one) for one in members} - {""}, involved(sizes, members)
+    hosts, found = {host_of(one) for one in members} - {""}, involved(sizes, members, tenancy)
     order = sorted(
         found,
         key=lambda one: (one not in members, one.kind is not EntityKind.POOL, host_of(one) not in hosts, str(one)),
@@ -193,7 +199,7 @@ def _candidates(
     panel = panel_of(window, periods, keys, window.values[:, columns].astype(np.float64), floors)
     first = question.series[0]
     metric = f"{first.signal}:{first.stat}" if first.stat else first.signal
-    ranking = rank(panel, calls_among(found.facts), Alert(str(first.entity), metric))
+    ranking = rank(panel, calls_among(found.facts, found.tenancy), Alert(str(first.entity), metric))
     candidates = []
     for one in ranking.candidates[:_MOST_CANDIDATES]:
         key = keys[one.column]
@@ -205,7 +211,7 @@ def _candidates(
     return ranking.ranker, tuple(candidates)
 
 
-def calls_among(entities: Collection[Entity]) -> list[tuple[str, str]]:
+def calls_among(entities: Collection[Entity], tenancy: Tenancy = NO_TENANCY) -> list[tuple[str, str]]:
     """(who suffers, through whom): pool → its replicas → their node and GPUs."""
     below: dict[str, list[Entity]] = {}
     for entity in entities:
@@ -214,7 +220,9 @@ def calls_among(entities: Collection[Entity]) -> list[tuple[str, str]]:
     pairs = []
     for replica in sorted((one for one in entities if one.kind is EntityKind.REPLICA), key=str):
         pairs.append((str(pool_of(replica)), str(replica)))
-        pairs += [(str(replica), str(other)) for other in below.get(host_of(replica), ()) if host_of(replica)]
+        host = tenancy.node_of(replica) or host_of(replica)
+        here = [other for other in below.get(host, ()) if host and together(replica, other, tenancy)]
+        pairs += [(str(replica), str(other)) for other in here]
     return pairs
 
 

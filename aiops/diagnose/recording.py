@@ -11,6 +11,7 @@ from aiops.detect.base import Window
 from aiops.diagnose.diagnosis import GUARD_SECONDS, Question, calls_among
 from aiops.diagnose.record import Diagnosis
 from aiops.diagnose.scene import Periods, columns_of, involved
+from aiops.signals.tenancy import NO_TENANCY, Tenancy
 from aiops.signals.types import Mark, SeriesKey
 
 MOST_SERIES, REFERENCE_SECONDS = 400, 1200.0
@@ -51,11 +52,13 @@ class Recording:
         return np.frombuffer(zlib.decompress(self.packed), "<f4").reshape(-1, len(self.keys))
 
 
-def record(question: Question, window: Window, found: Diagnosis, marks: Sequence[Mark]) -> Recording:
+def record(
+    question: Question, window: Window, found: Diagnosis, marks: Sequence[Mark], tenancy: Tenancy = NO_TENANCY
+) -> Recording:
     """Keep what a diagnosis rests on: its evidence first, then the rest of what is involved, while there is room."""
     periods = Periods.around(window, question.since, guard_seconds=GUARD_SECONDS, reference_seconds=REFERENCE_SECONDS)
     owned = columns_of(window.keys)
-    entities = involved(owned, [key.entity for key in question.series])
+    entities = involved(owned, [key.entity for key in question.series], tenancy)
     cited = {fact.series for fact in found.evidence}
     columns = [column for entity, own in owned.items() if entity in entities for column in own]
     columns = sorted(columns, key=lambda k: window.keys[k] not in cited)[:MOST_SERIES]
@@ -74,7 +77,7 @@ def record(question: Question, window: Window, found: Diagnosis, marks: Sequence
         window=(at(periods.start), window.now),
         series=question.series,
         keys=keys,
-        calls=tuple(calls_among({key.entity for key in keys})),
+        calls=tuple(calls_among({key.entity for key in keys}, tenancy)),
         marks=tuple(mark for mark in marks if mark.entity in entities),
         packed=zlib.compress(window.values[first:, columns].astype("<f4").tobytes(), 1),
     )

@@ -1,6 +1,7 @@
 """What is known around an incident: every series of the entities involved, before and now, and who belongs to whom.
 
-Entities are related by labels alone: replicas to their pool, GPUs and nodes to the replicas of the same host.
+Entities are related by labels: replicas to their pool, GPUs and nodes to the replicas of the same host. Who was given
+which GPU goes before the host, where it is known.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from aiops.detect.policy import Floor
 from aiops.diagnose.deviation import MOVED, Floats, Panel, deviation, onset, quantiles
 from aiops.diagnose.traits import canonical
 from aiops.signals.normalise import unit_of
+from aiops.signals.tenancy import NO_TENANCY, Tenancy
 from aiops.signals.topology import pool_of
 from aiops.signals.types import Entity, EntityKind, Mark, SeriesKey
 
@@ -97,12 +99,18 @@ class Periods:
 class Scene:
     """Facts by entity and by (signal, statistic), and marks, from the rows of one window."""
 
-    def __init__(self, facts: Mapping[Entity, Mapping[tuple[str, str], Fact]], marks: Sequence[Mark]) -> None:
+    def __init__(
+        self,
+        facts: Mapping[Entity, Mapping[tuple[str, str], Fact]],
+        marks: Sequence[Mark],
+        tenancy: Tenancy = NO_TENANCY,
+    ) -> None:
         self.facts = facts
+        self.tenancy = tenancy
         self.marks = marks
         self._hosts: dict[str, list[Entity]] = {}
         for entity in facts:
-            self._hosts.setdefault(host_of(entity), []).append(entity)
+            self._hosts.setdefault(self._host(entity), []).append(entity)
 
     def fact(self, entity: Entity, signal: str, stat: str) -> Fact | None:
         """One series; None when there is none."""
@@ -128,12 +136,16 @@ class Scene:
             if kind is EntityKind.REPLICA:
                 return replicas
             return list(dict.fromkeys(other for one in replicas for other in self.near(one, kind)))
-        same_host = self._hosts.get(host_of(entity), []) if host_of(entity) else []
+        host = self._host(entity)
+        same_host = [one for one in self._hosts.get(host, ()) if host and together(one, entity, self.tenancy)]
         if kind is EntityKind.POOL:
             replicas = [entity] if entity.kind is EntityKind.REPLICA else same_host
             pools = dict.fromkeys(pool_of(one) for one in replicas if one.kind is EntityKind.REPLICA)
             return [pool for pool in pools if pool in self.facts]
         return [one for one in same_host if one.kind is kind]
+
+    def _host(self, entity: Entity) -> str:
+        return self.tenancy.node_of(entity) or host_of(entity)
 
     def marks_of(self, entities: Iterable[Entity]) -> list[Mark]:
         """Marks of any of these entities."""
@@ -150,15 +162,27 @@ def host_of(entity: Entity) -> str:
     return entity.label("instance").rpartition("//")[2].rpartition(":")[0].strip("[]")
 
 
-def involved(entities: Iterable[Entity], members: Iterable[Entity]) -> set[Entity]:
+def together(one: Entity, other: Entity, tenancy: Tenancy) -> bool:
+    """Whether two entities of a host may have to do with each other: not a GPU and a replica with another GPU."""
+    if {one.kind, other.kind} != {EntityKind.GPU, EntityKind.REPLICA}:
+        return True
+    gpu, replica = (one, other) if one.kind is EntityKind.GPU else (other, one)
+    return tenancy.holds(replica, gpu) is not False
+
+
+def involved(entities: Iterable[Entity], members: Iterable[Entity], tenancy: Tenancy = NO_TENANCY) -> set[Entity]:
     """Of ``entities`` those that have to do with ``members``: the same pool, or a host that serves it."""
+
+    def on(entity: Entity) -> str:
+        return tenancy.node_of(entity) or host_of(entity)
+
     known = list(entities)
     members = set(members)
-    hosts = {host_of(entity) for entity in members} - {""}
+    hosts = {on(entity) for entity in members} - {""}
     pools = {_pool(entity) for entity in members}
-    pools |= {_pool(entity) for entity in known if host_of(entity) in hosts}
-    hosts |= {host_of(entity) for entity in known if _pool(entity) in pools - {None}} - {""}
-    return members | {entity for entity in known if host_of(entity) in hosts or _pool(entity) in pools - {None}}
+    pools |= {_pool(entity) for entity in known if on(entity) in hosts}
+    hosts |= {on(entity) for entity in known if _pool(entity) in pools - {None}} - {""}
+    return members | {entity for entity in known if on(entity) in hosts or _pool(entity) in pools - {None}}
 
 
 def _pool(entity: Entity) -> Entity | None:
@@ -175,7 +199,13 @@ def columns_of(keys: Sequence[SeriesKey | None]) -> dict[Entity, list[int]]:
 
 
 def scene(
-    window: Window, periods: Periods, columns: Sequence[int], *, marks: Sequence[Mark], floors: Mapping[str, Floor]
+    window: Window,
+    periods: Periods,
+    columns: Sequence[int],
+    *,
+    marks: Sequence[Mark],
+    floors: Mapping[str, Floor],
+    tenancy: Tenancy = NO_TENANCY,
 ) -> Scene:
     """Look at some columns of a window, all of which have an owner.
 
@@ -214,7 +244,7 @@ def scene(
             lost=bool(lost[k]),
             onset=onset(distance[:, k], times) if moved[k] else np.nan,
         )
-    return Scene(facts, marks)
+    return Scene(facts, marks, tenancy)
 
 
 def _highest(rows: Floats) -> Floats:

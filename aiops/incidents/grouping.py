@@ -16,6 +16,7 @@ from aiops.incidents.alert import Alert, Incident
 from aiops.incidents.machine import order
 from aiops.incidents.places import Fleet, Place
 from aiops.incidents.settings import IncidentSettings
+from aiops.signals.tenancy import NO_TENANCY, Tenancy
 from aiops.signals.types import SeriesKey
 
 _MOST_USED = 10_000
@@ -66,7 +67,11 @@ class Grouping:
         self._kept = {one.id: _Kept(one, dict.fromkeys(one.members), opened_seconds=storm) for one in incidents}
 
     def step(
-        self, now: float, alerts: Mapping[AlertKey, Alert], keys: Sequence[SeriesKey | None] = ()
+        self,
+        now: float,
+        alerts: Mapping[AlertKey, Alert],
+        keys: Sequence[SeriesKey | None] = (),
+        tenancy: Tenancy = NO_TENANCY,
     ) -> list[Incident]:
         """Bring the incidents up to date with the alerts of ``machine.alerts``.
 
@@ -76,13 +81,15 @@ class Grouping:
             UTC seconds.
         keys
             Series of the window: they tell who serves where.
+        tenancy
+            Who has which GPU, where that is known.
 
         Returns
         -------
         list[Incident]
             Incidents that opened, gained a member, reopened or ended. Give them to ``machine.assign``.
         """
-        self._fleet.follow(keys)
+        self._fleet.follow(keys, tenancy)
         self._age(now)
         changed = self._house(now, self._homeless(alerts))
         for name, kept in list(self._kept.items()):

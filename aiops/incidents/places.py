@@ -1,12 +1,13 @@
 """Where something is in the fleet, from the smallest part to the whole: GPU, host, replica, pool, model, route.
 
 Two entities that share a place may be one story. Labels of an entity tell most of its places; that the GPUs of a host
-serve a pool is known from the replicas that answer there (:class:`Fleet`).
+serve a pool is known from the replicas that answer there (:class:`Fleet`), and which of them from their owner.
 """
 
 from collections.abc import Sequence
 from ipaddress import ip_address
 
+from aiops.signals.tenancy import NO_TENANCY, Tenancy
 from aiops.signals.topology import pool_of
 from aiops.signals.types import Entity, EntityKind, SeriesKey
 
@@ -33,21 +34,22 @@ class Fleet:
     def __init__(self, this_host: str = "") -> None:
         self._this_host = _short(this_host)
         self._keys: Sequence[SeriesKey | None] = ()
-        self._served: dict[str, dict[Place, None]] = {}
+        self._tenancy = NO_TENANCY
+        self._served: dict[str, list[Entity]] = {}
         self._models: dict[str, set[str]] = {}
         self._places: dict[Entity, tuple[Place, ...]] = {}
 
-    def follow(self, keys: Sequence[SeriesKey | None]) -> None:
-        """Take in the series of the window; cheap while it is the same object."""
-        if keys is self._keys:
+    def follow(self, keys: Sequence[SeriesKey | None], tenancy: Tenancy = NO_TENANCY) -> None:
+        """Take in the series of the window, and who has which GPU; cheap while they are the same objects."""
+        if keys is self._keys and tenancy is self._tenancy:
             return
-        self._keys, self._places = keys, {}
+        self._keys, self._tenancy, self._places = keys, tenancy, {}
         self._served, self._models = {}, {}
         for entity in dict.fromkeys(key.entity for key in keys if key is not None):
             if entity.kind is not EntityKind.REPLICA:
                 continue
             if host := self._host(entity):
-                self._served.setdefault(host, {}).update(dict.fromkeys(_service(entity)))
+                self._served.setdefault(host, []).append(entity)
             if model := entity.label("model_name"):
                 self._models.setdefault(_pool(entity), set()).add(model)
 
@@ -72,7 +74,8 @@ class Fleet:
         host = self._host(entity)
         found = [("gpu", entity.label("gpu")), ("host", host)]
         if entity.kind in _HARDWARE:
-            found += self._served.get(host, {})
+            here = [one for one in self._served.get(host, ()) if self._tenancy.holds(one, entity) is not False]
+            found += dict.fromkeys(place for one in here for place in _service(one))
         else:
             instance = entity.label("instance")
             found += [("replica", f"{entity.label('job')}/{instance}" if instance else ""), *_service(entity)]
@@ -82,7 +85,7 @@ class Fleet:
 
     def _host(self, entity: Entity) -> str:
         """Machine that an entity runs on; ``""`` when no label tells."""
-        named = entity.label("node") or _host_of(entity.label("instance"))
+        named = self._tenancy.node_of(entity) or entity.label("node") or _host_of(entity.label("instance"))
         here = named == "localhost" or _is_loopback(named)
         return self._this_host or named if here else _short(named)
 

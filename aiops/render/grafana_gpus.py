@@ -22,6 +22,7 @@ def gpus() -> Board:
         ),
         rows=(
             Row("Work", _panels("gpu_util", "gpu_sm_active", "gpu_tensor_active", "gpu_dram_active", "gpu_mem_util")),
+            Row("Pods", (_pods(),), folded=True),
             Row("Memory", (_memory(), *_panels("gpu_mem_free", "gpu_processes"))),
             Row("Heat and power", (_heat(), *_panels("gpu_mem_temp"), _power(), *_panels(
                 "gpu_energy", "gpu_sm_clock", "gpu_mem_clock", "gpu_pstate", "gpu_fan"))),
@@ -60,6 +61,18 @@ def _memory() -> Panel:
         "Device memory in use",
         "As a share of all.",
         (Target(f"{_series('gpu_mem_used')} / {_series('gpu_mem_total')}", legend(GPU)),),
+        "percentunit",
+        top=1,
+    )
+
+
+def _pods() -> Panel:
+    owner = f'max by (node, gpu, pod_namespace, pod_name) (aiops_gpu_pod_info{{{MATCH}, node=~"$node", gpu=~"$gpu"}})'
+    joined = f"{owner} * on (node, gpu) group_left () max by (node, gpu) ({_series('gpu_util')})"
+    return Panel(
+        "Use of GPUs by pod",
+        "Share of time with work on the GPU, by the pod that was given it; needs pod_resources.",
+        (Target(joined, legend(("pod_namespace", "pod_name", "gpu"))),),
         "percentunit",
         top=1,
     )

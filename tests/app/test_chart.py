@@ -30,7 +30,10 @@ EVERYTHING: dict[str, Any] = {
     "tls": True,
 }
 AGENT = {"mode": "daemonset", "monitor": {"kind": "PodMonitor"}, "daemonset": {"runtimeClassName": ""}}
-VARIANTS: dict[str, dict[str, Any]] = {"defaults": {}, "hub": {"mode": "hub"}, "agent": AGENT, "everything": EVERYTHING}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "defaults": {}, "hub": {"mode": "hub"}, "agent": AGENT, "everything": EVERYTHING,
+    "kubelet": {"daemonset": {"podResources": True}},
+}  # fmt: skip
 
 
 def only(documents: list[Document], kind: str) -> Document:
@@ -78,6 +81,7 @@ def plain(documents: list[Document]) -> dict[tuple[str, str], Document]:
             ("discovery", "prometheus-operator"),
             {"discovery": {"enabled": True}, "monitor": {"kind": "PodMonitor"}},
         ),
+        ("daemonset", ("pod-resources",), {"daemonset": {"podResources": True}}),
         ("hub", (), {}),
         ("hub", ("discovery",), {"discovery": {"enabled": True}}),
     ],

@@ -17,6 +17,7 @@ from aiops.collect.relabel import Action, RelabelRule
 from aiops.collect.settings import JobSettings
 from aiops.detect.base import AlertKey, Severity, Verdict
 from aiops.incidents.alert import Alert, AlertState
+from aiops.signals.tenancy import Pod, Tenancy, Tenant
 from aiops.signals.types import Columns, Entity, EntityKind, Reading, SeriesKey
 from aiops.store.settings import StoreSettings
 from aiops.web.source import Refused, SeriesFilter, Span
@@ -85,6 +86,19 @@ def test_gpus_of_a_shared_node_are_nobodys() -> None:
     record = fleet_record(100.0, latest, [])
     assert [one["gpus"] for one in record["pools"][0]["replicas"]] == [[], []]
     assert [one["node"] for one in record["nodes"]] == ["10.0.0.1"]
+
+
+def test_gpus_of_a_shared_node_are_those_that_the_kubelet_gave() -> None:
+    a, b = (replica(f"10.1.0.{n}:8000") for n in (1, 2))
+    mine, free = gpu("GPU-1", "n1"), gpu("GPU-2", "n1")
+    latest = [(SeriesKey(one, "running"), 1.0, True) for one in (a, b)]
+    latest += [(SeriesKey(one, "gpu_temp"), 50.0, True) for one in (mine, free)]
+    pods = {("llm", f"10.1.0.{n}:8000"): Pod("llm", f"chat-{n}") for n in (1, 2)}
+    tenancy = Tenancy("n1", {"GPU-1": (Tenant(Pod("llm", "chat-2"), "vllm"),)}, pods)
+    record = fleet_record(100.0, latest, [], tenancy=tenancy)
+    found = [[one["labels"]["gpu"] for one in replica["gpus"]] for replica in record["pools"][0]["replicas"]]
+    assert found == [[], ["GPU-1"]]
+    assert [one["labels"]["gpu"] for one in record["nodes"][0]["gpus"]] == ["GPU-2"]
 
 
 def test_the_sickest_pool_comes_first() -> None:

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from aiops.diagnose.diagnosis import calls_among
 from aiops.diagnose.scene import Periods, host_of, involved
+from aiops.signals.tenancy import Pod, Tenancy, Tenant
 from aiops.signals.types import Entity, EntityKind
 from tests.diagnose.windows import GPU, NODE, NOW, OTHER, POOL, REPLICA, ROWS, SIBLING, look, since, window
 
@@ -59,6 +61,24 @@ def test_who_belongs_to_whom() -> None:
     assert found.peers(REPLICA) == [SIBLING]
     assert found.peers(GPU) == [OTHER]
     assert found.peers(NODE) == []
+
+
+def test_a_gpu_belongs_to_whom_it_was_given() -> None:
+    a, b = (Entity.of(EntityKind.REPLICA, job="k8s", instance=f"10.1.0.{n}:1", pool=f"p{n}") for n in (1, 2))
+    pods = {("k8s", f"10.1.0.{n}:1"): Pod("llm", f"pod-{n}") for n in (1, 2)}
+    given = {f"GPU-{n - 1}": (Tenant(Pod("llm", f"pod-{n}"), "c"),) for n in (1, 2)}
+    tenancy = Tenancy("node0", given, pods)
+    numbers = {(a, "running"): (1.0, 1.0), (b, "running"): (1.0, 1.0)}
+    numbers |= {(one, "gpu_temp"): (1.0, 1.0) for one in (GPU, OTHER, NODE)}
+    found, blind = look(numbers, tenancy=tenancy), look(numbers)
+    assert [found.near(one, EntityKind.REPLICA) for one in (GPU, OTHER)] == [[a], [b]]
+    assert [found.near(one, EntityKind.GPU) for one in (a, b)] == [[GPU], [OTHER]]
+    assert found.near(b, EntityKind.NODE) == [NODE]
+    assert [blind.near(one, EntityKind.REPLICA) for one in (GPU, OTHER)] == [[], []]
+    assert {(str(a), str(GPU)), (str(b), str(OTHER))} <= set(calls_among(found.facts, tenancy))
+    assert (str(a), str(OTHER)) not in calls_among(found.facts, tenancy)
+    assert involved(found.facts, [GPU], tenancy) >= {GPU, a}
+    assert a not in involved(found.facts, [GPU])
 
 
 @pytest.mark.parametrize(

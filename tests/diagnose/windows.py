@@ -6,6 +6,7 @@ import numpy as np
 
 from aiops.detect.base import Window
 from aiops.diagnose.scene import Periods, Scene, scene
+from aiops.signals.tenancy import NO_TENANCY, Tenancy
 from aiops.signals.types import Entity, EntityKind, Mark, SeriesKey
 
 NOW, STEP, ROWS, AFTER = 1_700_000_000.0, 5.0, 80, 8
@@ -34,9 +35,9 @@ def since() -> float:
     return NOW - (AFTER - 1) * STEP
 
 
-def look(numbers: Numbers, marks: Sequence[Mark] = ()) -> Scene:
+def look(numbers: Numbers, marks: Sequence[Mark] = (), tenancy: Tenancy = NO_TENANCY) -> Scene:
     from aiops.app.presets import anomaly_policy
 
     told = window(numbers)
     periods = Periods.around(told, since(), guard_seconds=30.0, reference_seconds=600.0)
-    return scene(told, periods, range(len(told.keys)), marks=marks, floors=anomaly_policy().units)
+    return scene(told, periods, range(len(told.keys)), marks=marks, floors=anomaly_policy().units, tenancy=tenancy)

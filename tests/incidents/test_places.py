@@ -3,6 +3,7 @@
 import pytest
 
 from aiops.incidents.places import Fleet, Place, root_of
+from aiops.signals.tenancy import Pod, Tenancy, Tenant
 from aiops.signals.types import Entity, EntityKind, SeriesKey
 
 GPU, NODE, REPLICA, POOL, TARGET = (EntityKind(name) for name in ("gpu", "node", "replica", "pool", "target"))
@@ -51,6 +52,21 @@ def test_hardware_is_where_its_host_serves_and_that_may_change() -> None:
     assert fleet.places(gpu) == (("gpu", "GPU-1"), ("host", "n1"), ("pool", "chat"), ("pool", "embed"))
     fleet.follow((None, *keys[:1]))
     assert fleet.places(gpu) == (("gpu", "GPU-1"), ("host", "n1"), ("pool", "chat"))
+
+
+def test_a_gpu_that_was_given_to_a_pod_serves_what_that_pod_serves() -> None:
+    fleet = Fleet()
+    gpus = [Entity.of(GPU, gpu=f"GPU-{n}", node="n1") for n in (1, 2, 3)]
+    chat, embed = (Entity.of(REPLICA, job="k8s", instance=f"10.1.0.{n}:8000", pool=f"p{n}") for n in (1, 2))
+    keys = tuple(SeriesKey(entity, "running") for entity in (chat, embed))
+    fleet.follow(keys)
+    assert fleet.places(gpus[0]) == (("gpu", "GPU-1"), ("host", "n1"))  # a pod's address tells no host
+    tenants = {f"GPU-{n}": (Tenant(Pod("llm", f"p{n}"), "c"),) for n in (1, 2)}
+    fleet.follow(keys, Tenancy("n1", tenants, {("k8s", f"10.1.0.{n}:8000"): Pod("llm", f"p{n}") for n in (1, 2)}))
+    assert fleet.places(gpus[0]) == (("gpu", "GPU-1"), ("host", "n1"), ("pool", "p1"))
+    assert fleet.places(gpus[1]) == (("gpu", "GPU-2"), ("host", "n1"), ("pool", "p2"))
+    assert fleet.places(gpus[2]) == (("gpu", "GPU-3"), ("host", "n1"), ("pool", "p1"), ("pool", "p2"))
+    assert ("host", "n1") in fleet.places(chat)
 
 
 def test_the_root_is_the_widest_thing_named() -> None:

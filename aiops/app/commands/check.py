@@ -1,5 +1,6 @@
 """``aiops check …``: find mistakes before the daemon does."""
 
+import asyncio
 from argparse import Namespace
 
 from aiops.app.config import json_schema
@@ -9,6 +10,8 @@ from aiops.app.config_print import to_yaml
 from aiops.app.flags import load_config, sources
 from aiops.app.output import Exit, Output, document, say, write
 from aiops.app.web_file import WebFileReader
+from aiops.collect.pod_resources import PodResourcesCollector
+from aiops.kit.host import node_name
 
 
 def config(args: Namespace) -> int:
@@ -30,6 +33,32 @@ def config(args: Namespace) -> int:
         write(to_yaml(loaded))
     say(f"{where.file or 'defaults'}: valid" + (f", {len(found)} thing(s) to reconsider" if found else ""))
     return Exit.LINT if found and args.lint else Exit.OK
+
+
+def pod_resources(args: Namespace) -> int:
+    """``aiops check pod-resources``: one question, with the settings of the daemon."""
+    try:
+        settings = load_config(sources(args)).config.pod_resources
+    except ConfigError as error:
+        say(str(error))
+        return Exit.FAILED
+    kubelet = PodResourcesCollector(settings, node=node_name())
+    asyncio.run(_ask(kubelet))
+    status = kubelet.status()
+    if status.error:
+        say(status.error)
+        return Exit.FAILED
+    for gpu, held in kubelet.tenants.items():
+        for one in held:
+            write(f"{gpu} {one.pod.namespace}/{one.pod.name} {one.container}\n")
+    off = "" if settings.enabled else "; the daemon does not ask: pod_resources.enabled is false"
+    say(f"{settings.socket}: {len(kubelet.tenants)} GPU(s) in use{off}")
+    return Exit.OK
+
+
+async def _ask(kubelet: PodResourcesCollector) -> None:
+    await kubelet.read()
+    await kubelet.close()
 
 
 def web_config(args: Namespace) -> int:

@@ -28,6 +28,7 @@ labels:
 {{- /* The pod of both modes. What only one of them has comes from its own values: .own. */ -}}
 {{- define "aiops.pod" -}}
 {{- $own := get .Values .Values.mode -}}
+{{- $kubelet := $own.podResources | default false -}}
 metadata:
   labels:
     {{- include "aiops.selector" . | nindent 4 }}
@@ -73,8 +74,8 @@ spec:
         {{- include "aiops.selector" . | nindent 8 }}
   {{- end }}
   securityContext:
-    runAsNonRoot: true
-    runAsUser: 65532
+    runAsNonRoot: {{ not $kubelet }}
+    runAsUser: {{ $kubelet | ternary 0 65532 }}
     runAsGroup: 65532
     fsGroup: 65532
     seccompProfile:
@@ -108,6 +109,10 @@ spec:
       value: all
     - name: NVIDIA_DRIVER_CAPABILITIES
       value: utility
+    {{- end }}
+    {{- if $kubelet }}
+    - name: AIOPS_POD_RESOURCES__ENABLED
+      value: "true"
     {{- end }}
     {{- range $name, $value := .Values.env }}
     - name: {{ $name }}
@@ -153,6 +158,11 @@ spec:
       mountPath: /var/lib/aiops
     - name: tmp
       mountPath: /tmp
+    {{- if $kubelet }}
+    - name: pod-resources
+      mountPath: /var/lib/kubelet/pod-resources
+      readOnly: true
+    {{- end }}
     {{- with .Values.volumeMounts }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -172,6 +182,12 @@ spec:
   - name: tmp
     emptyDir:
       sizeLimit: 64Mi
+  {{- if $kubelet }}
+  - name: pod-resources
+    hostPath:
+      path: /var/lib/kubelet/pod-resources
+      type: Directory
+  {{- end }}
   {{- with .Values.volumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

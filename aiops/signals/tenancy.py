@@ -1,0 +1,64 @@
+"""Whose GPUs are whose, where the node's kubelet says so: GPU → pod → replica. Without it, a shared host is all that
+is known of GPUs and replicas; what it does not mention is judged as if it were not there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from aiops.signals.types import Entity
+
+Place = tuple[str, str]
+"""Job and instance of a replica."""
+
+
+class Pod(NamedTuple):
+    """A pod by its name."""
+
+    namespace: str
+    name: str
+
+
+class Tenant(NamedTuple):
+    """A container that was given a GPU."""
+
+    pod: Pod
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """What is known of one node; the same *object* while nothing changes.
+
+    Attributes
+    ----------
+    node
+        Name of the node, as GPUs carry it.
+    tenants
+        UUID of a GPU → the containers that were given it; several where it is shared.
+    pods
+        Replica's job and instance → its pod.
+    """
+
+    node: str = ""
+    tenants: Mapping[str, Sequence[Tenant]] = field(default_factory=dict)
+    pods: Mapping[Place, Pod] = field(default_factory=dict)
+
+    def node_of(self, replica: Entity) -> str:
+        """Node of a replica whose pod was given a GPU here; ``""`` of any other."""
+        pod = self._pod(replica)
+        given = pod is not None and any(one.pod == pod for held in self.tenants.values() for one in held)
+        return self.node if given else ""
+
+    def holds(self, replica: Entity, gpu: Entity) -> bool | None:
+        """Whether a replica has a GPU; None = nobody says."""
+        pod, held = self._pod(replica), self.tenants.get(gpu.label("gpu"))
+        if pod is None or not held:
+            return None
+        return any(one.pod == pod for one in held)
+
+    def _pod(self, replica: Entity) -> Pod | None:
+        return self.pods.get((replica.label("job"), replica.label("instance")))
+
+
+NO_TENANCY = Tenancy()

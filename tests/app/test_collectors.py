@@ -1,0 +1,122 @@
+"""The agent of a GPU node as its collectors see it: who has which GPU, and GPUs without a driver."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pynvml
+import pytest
+import yaml
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from aiops.app import presets
+from aiops.app.assembly import load_gpu_model
+from aiops.app.cli import main
+from aiops.app.collectors import Collectors
+from aiops.collect.integrity import IntegritySettings
+from aiops.collect.nvml_watch import Enabled, NvmlSettings
+from aiops.collect.pod_resources import PodResourcesSettings
+from aiops.collect.probe import ProbeSettings
+from aiops.collect.settings import ScrapeSettings
+from aiops.kit.clock import SYSTEM_CLOCK
+from aiops.kit.tasks import Supervisor
+from aiops.signals.settings import NormaliseSettings
+from aiops.signals.tenancy import NO_TENANCY, Pod, Tenant
+from aiops.signals.types import Entity, EntityKind, Reading, SeriesKey
+from tests.collect.kubelet import ONE, running
+
+DATA = Path(__file__).resolve().parents[1] / "signals/data"
+
+
+@asynccontextmanager
+async def collecting() -> AsyncIterator[Collectors]:
+    supervisor = Supervisor()
+    collectors = Collectors(presets.engine_profiles(), NormaliseSettings(), supervisor=supervisor, clock=SYSTEM_CLOCK)
+    yield collectors
+    await supervisor.close(within_seconds=2.0)
+    await collectors.close()
+
+
+async def until(there: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if there():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it did not come")
+
+
+def scraping(url: str, **labels: str) -> ScrapeSettings:
+    job = {"name": "k8s", "interval": "1s", "targets": [{"url": url, "labels": labels}]}
+    return ScrapeSettings.model_validate({"jobs": [job]})
+
+
+@asynccontextmanager
+async def exporter() -> AsyncIterator[str]:
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text=(DATA / "dcgm-exporter-default.prom").read_text())
+
+    application = web.Application()
+    application.router.add_get("/metrics", page)
+    async with TestServer(application) as server:
+        yield str(server.make_url("/metrics"))
+
+
+async def test_the_kubelet_s_answer_and_the_labels_of_targets_tell_who_has_which_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NODE_NAME", "n1")
+    with running() as kubelet:
+        async with exporter() as url, collecting() as collectors:
+            assert collectors.tenancy() is NO_TENANCY
+            scrape = scraping(url, namespace="llm", pod="chat-0")
+            await collectors.start(scrape, NvmlSettings(enabled=Enabled.OFF), load_gpu_model(), Path())
+            settings = PodResourcesSettings(enabled=True, socket=kubelet.socket, interval=1.0)
+            collectors.watch(ProbeSettings(), IntegritySettings(), settings)
+            await until(lambda: bool(collectors.tenancy().tenants))
+            known = collectors.tenancy()
+            assert known.tenants == {ONE: (Tenant(Pod("llm", "chat-0"), "vllm"),)}
+            (target,) = collectors.found.targets
+            replica = Entity.of(EntityKind.REPLICA, job="k8s", instance=dict(target.labels)["instance"])
+            assert known.node_of(replica) == "n1"
+            assert collectors.tenancy() is known
+            assert [status.up for status in collectors.statuses() if status.source == "pod-resources"] == [True]
+
+
+async def test_where_no_driver_is_let_in_the_exporter_tells_of_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a pod without GPUs: `auto` calls the absence of the driver normal, and the numbers come from the page."""
+
+    def nothing() -> None:
+        raise pynvml.NVMLError_LibraryNotFound  # type: ignore[attr-defined]  # made at import
+
+    monkeypatch.setattr(pynvml, "nvmlInit", nothing)
+    readings: list[Reading] = []
+
+    def heard() -> bool:
+        readings.extend(collectors.drain())
+        nvml = next(status for status in collectors.statuses() if status.source == "nvml")
+        return bool(readings) and nvml.last_attempt > 0
+
+    async with exporter() as url, collecting() as collectors:
+        await collectors.start(scraping(url), NvmlSettings(interval=0.2), load_gpu_model(), Path())
+        await until(heard)
+        nvml = next(status for status in collectors.statuses() if status.source == "nvml")
+    assert (nvml.up, nvml.failures) == (False, 0)
+    assert "NVML" in nvml.error or "driver" in nvml.error
+    gpu = Entity.of(EntityKind.GPU, gpu="GPU-a", node="node-1")
+    found = {key: value for one in readings for key, value in zip(one.columns.keys, one.values, strict=True)}
+    assert found[SeriesKey(gpu, "gpu_util")] == 0.9
+    assert {key.entity.kind for key in found} == {EntityKind.GPU}
+
+
+def test_the_command_asks_the_kubelet_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "aiops.yaml"
+    with running() as kubelet:
+        file.write_text(yaml.safe_dump({"pod_resources": {"socket": str(kubelet.socket)}}))
+        assert main(["check", "pod-resources", "--config.file", str(file)]) == 0
+        said = capsys.readouterr()
+        assert said.out == f"{ONE} llm/chat-0 vllm\n"
+        assert "1 GPU(s) in use; the daemon does not ask" in said.err
+    assert main(["check", "pod-resources", "--config.file", str(file)]) == 1
+    assert "is no socket" in capsys.readouterr().err

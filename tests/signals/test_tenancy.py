@@ -1,0 +1,34 @@
+"""Whose GPUs are whose."""
+
+from aiops.signals.tenancy import NO_TENANCY, Pod, Tenancy, Tenant
+from aiops.signals.types import Entity, EntityKind
+
+CHAT, EMBED = (Entity.of(EntityKind.REPLICA, job="k8s", instance=f"10.1.0.{n}:8000") for n in (1, 2))
+STATIC = Entity.of(EntityKind.REPLICA, job="static", instance="n1:8000")
+MINE, SHARED, FREE = (Entity.of(EntityKind.GPU, gpu=f"GPU-{n}", node="n1") for n in (1, 2, 3))
+TENANCY = Tenancy(
+    "n1",
+    {
+        "GPU-1": (Tenant(Pod("llm", "chat"), "vllm"),),
+        "GPU-2": (Tenant(Pod("llm", "chat"), "vllm"), Tenant(Pod("llm", "embed"), "tei")),
+    },
+    {("k8s", "10.1.0.1:8000"): Pod("llm", "chat"), ("k8s", "10.1.0.2:8000"): Pod("llm", "embed")},
+)
+
+
+def test_a_replica_has_the_gpus_that_its_pod_was_given() -> None:
+    assert [TENANCY.holds(CHAT, gpu) for gpu in (MINE, SHARED, FREE)] == [True, True, None]
+    assert [TENANCY.holds(EMBED, gpu) for gpu in (MINE, SHARED, FREE)] == [False, True, None]
+    assert [TENANCY.holds(STATIC, gpu) for gpu in (MINE, SHARED, FREE)] == [None, None, None]
+
+
+def test_a_replica_is_where_its_gpus_are() -> None:
+    assert [TENANCY.node_of(one) for one in (CHAT, EMBED, STATIC)] == ["n1", "n1", ""]
+    elsewhere = Tenancy("n1", {"GPU-1": (Tenant(Pod("llm", "other"), "c"),)}, TENANCY.pods)
+    assert elsewhere.node_of(CHAT) == ""
+    assert elsewhere.holds(CHAT, MINE) is False
+
+
+def test_without_a_kubelet_nothing_is_known() -> None:
+    assert NO_TENANCY.node_of(CHAT) == ""
+    assert NO_TENANCY.holds(CHAT, MINE) is None
