@@ -17,7 +17,6 @@ from aiops.app.flag_types import (
     duration,
     not_negative,
     positive,
-    positive_number,
     share,
     share_or_one,
     whole,
@@ -299,7 +298,7 @@ def _score_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     add("--out", type=Path, required=True, metavar="DIR", help="where FILE's scores go, as timestamp,score")
     add("--interval", type=positive, default=None, metavar="SECONDS",
         help="time between rows; default: as between the first rows")  # fmt: skip
-    add("--budget", type=positive_number, default=1.0, metavar="P", help="false alerts per series and week at 1.0")
+    add("--budget", type=positive, default=1.0, metavar="P", help="false alerts per series and week at 1.0")
     add("--jobs", type=count, default=1, metavar="N", help="files scored at the same time")
     add("--votes", action="store_true", help="one more column per detector")
 

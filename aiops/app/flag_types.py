@@ -3,19 +3,11 @@
 import argparse
 
 
-def positive_number(text: str) -> float:
+def positive(text: str) -> float:
     """More than 0."""
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return value
-
-
-def positive(text: str) -> float:
-    """Seconds, more than 0."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
     return value
 
 
