@@ -1,6 +1,5 @@
 """The documents name what exists: functions, settings, commands, metrics, routes, records, links."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -13,7 +12,7 @@ import pytest
 from aiohttp import web
 from pydantic import BaseModel
 
-from aiops.app import telemetry, view
+from aiops.app import telemetry
 from aiops.app.cli import build_parser
 from aiops.app.config import Config
 from aiops.app.config_shape import keys_of
@@ -27,12 +26,10 @@ from aiops.detect.base import AlertKey, Severity, Verdict, scope_of
 from aiops.explain.llm import LlmCounts
 from aiops.incidents.alert import Alert, AlertState, Incident
 from aiops.incidents.feedback import Tally
-from aiops.incidents.policy import Window
 from aiops.incidents.slo import WINDOWS, Budget
 from aiops.incidents.slo_settings import SloSettings
 from aiops.kit.tasks import Beat
 from aiops.notify.base import ReceiverStatus
-from aiops.notify.notice import Letterhead
 from aiops.notify.remote_write import WriteCounts
 from aiops.signals.telemetry import Family
 from aiops.signals.tenancy import Pod, Tenancy, Tenant
@@ -275,47 +272,6 @@ def test_every_route_is_on_the_page(source: DaemonSource) -> None:
     for methods, paths in re.findall(r"^\| ([A-Z, ]+) \| (.+?) \|", (REFERENCE / "api.md").read_text(), re.MULTILINE):
         told |= {(method, path) for method in methods.split(", ") for path in _CODE.findall(paths)}
     assert told == {route for route in routes if route[0] != "HEAD"}
-
-
-def example(path: str) -> Any:
-    (text,) = re.findall(r"```json\n(.+?)```", sections("api.md")[f"GET {path}"], re.DOTALL)
-    return json.loads(text)
-
-
-def shape(value: Any, free: tuple[str, ...]) -> Any:
-    """Keys of a record, all the way down, but not of the mappings that differ from one to the next."""
-    if isinstance(value, Mapping):
-        return {key: None if key in free else shape(inner, free) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [shape(inner, free) for inner in value]
-    return None
-
-
-def test_examples_of_the_api_have_the_fields_that_it_has(source: DaemonSource) -> None:
-    band = view.Band()
-    real = {
-        "/api/v1/targets": {"activeTargets": [view.target_record(SOURCE)]},
-        "/api/v1/signals": {"signals": [view.signal_record(SERIES, 1.0, 1.0, band)]},
-        "/api/v1/alerts": {"alerts": [view.alert_record(ALERT, Letterhead())]},
-        "/api/v1/incidents": {"incidents": [view.incident_record(INCIDENT, {ALERT.key: ALERT})]},
-        "/api/v1/maintenance": {"windows": [view.window_record(Window("a", "b", 1.0, 2.0, (), ()), 1.0)]},
-        "/api/v1/slo": {"budgets": [view.budget_record(BUDGET)]},
-        "/api/v1/status": dict(source.status()),
-    }
-    free = (
-        "confidenceReasons",
-        "matches",
-        "skip",
-        "facts",
-        "labels",
-        "annotations",
-        "votes",
-        "burnRates",
-        "tasks",
-        "receivers",
-    )
-    for path, record in real.items():
-        assert shape(example(path), free) == shape(record, free), path
 
 
 def test_every_promise_names_tests_that_exist() -> None:

@@ -9,13 +9,14 @@ import json
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import isnan
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aiops.app.advice_view import exhaustion_record, point_record, track_record, waste_record
 from aiops.app.load_fits import LoadFits
 from aiops.app.pool_rows import Gatherer, PoolRows, gateway_queue, throttled_share
 from aiops.capacity.arima import Arima
@@ -23,7 +24,7 @@ from aiops.capacity.exhaustion import Exhaustion, time_to_exhaustion
 from aiops.capacity.follow import Followed, Track
 from aiops.capacity.lead import Lead, lead_of
 from aiops.capacity.observed import COLUMNS, NAN, History
-from aiops.capacity.scaling import CurvePoint, Memory, Recommendation, Situation, recommend
+from aiops.capacity.scaling import Memory, Recommendation, Situation, recommend
 from aiops.capacity.settings import CapacitySettings, PoolLimits
 from aiops.capacity.waste import Waste, waste_of
 from aiops.kit.clock import Clock
@@ -33,13 +34,13 @@ from aiops.signals.telemetry import Family, FamilyKind
 from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey
 from aiops.store.codec import Codec
 from aiops.store.ring import Ring
+from aiops.web.records_advice import AdviceRecord
 
 _LOG = logging.getLogger("aiops.app.capacity")
 _VERSION = 1
 _TRACKS = Codec(Track)
 _RUNS_OUT = ("memory_available", "disk_available", "gpu_mem_free")
 _MOST_SILENT = 64
-Record = dict[str, object]
 
 
 class Silence(NamedTuple):
@@ -231,12 +232,12 @@ class Capacity:
     def _histories(self) -> dict[str, History]:
         return {pool_name(pool): rows.history for pool, rows in self._gatherer.pools.items()}
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[AdviceRecord]:
         """Every pool, by name, also those without advice."""
         pools = sorted(self._pools.items(), key=lambda item: item[1].name)
-        return [self._record(pool, kept) for pool, kept in pools if kept.advice is not None]
+        return [self._record(pool, kept, kept.advice) for pool, kept in pools if kept.advice is not None]
 
-    def record(self, name: str) -> tuple[Record | None, str]:
+    def record(self, name: str) -> tuple[AdviceRecord | None, str]:
         """One pool by its name, or by its first part where that is enough; with why its number must not be used.
 
         Returns
@@ -249,7 +250,7 @@ class Capacity:
         pool, kept = found
         if kept.advice is None:
             return None, "nothing was computed yet"
-        return self._record(pool, kept), self._unusable(kept.advice)
+        return self._record(pool, kept, kept.advice), self._unusable(kept.advice)
 
     def advised(self, name: str) -> tuple[Entity, Recommendation] | str:
         """Advice on a pool that may be followed now, or why there is none."""
@@ -276,10 +277,8 @@ class Capacity:
             return f"the recommendation is {age:.0f} s old"
         return advice.reason if advice.desired is None else ""
 
-    def _record(self, pool: Entity, kept: Pool) -> Record:
-        advice, limits = kept.advice, self._limits(pool)
-        if advice is None:
-            return {"pool": kept.name}
+    def _record(self, pool: Entity, kept: Pool, advice: Recommendation) -> AdviceRecord:
+        limits = self._limits(pool)
         usable = not self._unusable(advice)
         binding = advice.binding
         return {
@@ -301,7 +300,7 @@ class Capacity:
                 "relieved_by_replicas": binding.relieved_by_replicas,
                 "advice": binding.advice,
             },
-            "curve": [_point(point, limits.price_per_hour) for point in advice.curve],
+            "curve": [point_record(point, limits.price_per_hour) for point in advice.curve],
             "ahead": [{"seconds": seconds, "replicas": count} for seconds, count in advice.ahead],
             "mmc_floor_replicas": advice.floor,
             "burst_premium_replicas": advice.burst_premium,
@@ -314,10 +313,9 @@ class Capacity:
             "lead_seconds": advice.lead_seconds,
             "lead_known_by": kept.lead.why,
             "assumed": advice.assumed,
-            "kv_exhaustion": asdict(kept.kv),
-            "waste": None if kept.waste is None else asdict(kept.waste),
-            "track": {**{str(name): count for name, count in kept.track.counts.items()},
-                      "judged": kept.track.judged, "mean_error": kept.track.mean_error},
+            "kv_exhaustion": exhaustion_record(kept.kv),
+            "waste": None if kept.waste is None else waste_record(kept.waste),
+            "track": track_record(kept.track),
         }  # fmt: skip
 
     def families(self) -> Iterable[Family]:
@@ -373,7 +371,7 @@ class Capacity:
         """What outlives the process: histories, and what was advised, also what waits for its time. Names begin with
         ``fixed_``: nothing is per column."""
         arrays: dict[str, NDArray[np.generic]] = {}
-        heads: list[Record] = []
+        heads: list[dict[str, object]] = []
         for place, (pool, rows) in enumerate(self._gatherer.pools.items()):
             kept = self._pools.get(pool) or Pool(pool_name(pool))
             heads.append({
@@ -445,11 +443,6 @@ def pasts(arrays: Mapping[str, NDArray[np.generic]]) -> list[Past]:
             str(one.get("constraint", "")),
         ))  # fmt: skip
     return found
-
-
-def _point(point: CurvePoint, price_per_hour: float | None) -> Record:
-    price: Record = {} if price_per_hour is None else {"price_per_hour": price_per_hour * point.replicas}
-    return asdict(point) | price
 
 
 def _needed(history: History, advised: Mapping[float, float], reach_seconds: float) -> NDArray[np.float64]:

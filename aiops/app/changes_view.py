@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aiops.app.view import Record, entity_record, stamp
+from aiops.app.view import entity_record, stamp
 from aiops.diagnose.deviation import MOVED, Panel, deviation, onset
 from aiops.diagnose.traits import trait_of
 from aiops.signals.normalise import unit_of
 from aiops.signals.types import SeriesKey
 from aiops.store.ring import Ring
-from aiops.web.source import Refused, Span
+from aiops.web.asked import Span
+from aiops.web.records_fleet import ChangeRecords
+from aiops.web.source import Refused
 
 _MOST_ROWS = 120
 _MOST_SERIES = 400
@@ -34,7 +36,7 @@ class _Rows:
     times: NDArray[np.float64]
 
 
-async def changes_record(ring: Ring, span: Span) -> Record:
+async def changes_record(ring: Ring, span: Span) -> ChangeRecords:
     """Series that were elsewhere between ``start`` and ``end`` than before, the farthest first.
 
     Raises
@@ -66,7 +68,7 @@ def _spread(first: int, last: int) -> NDArray[np.intp]:
     return np.unique(np.linspace(first, last - 1, min(last - first, _MOST_ROWS)).round().astype(np.intp))
 
 
-def _ranked(rows: _Rows, span: Span) -> Record:
+def _ranked(rows: _Rows, span: Span) -> ChangeRecords:
     chosen = _standing_out(rows)
     reference, window = (part[:, chosen].astype(np.float64) for part in (rows.reference, rows.window))
     keys = [rows.keys[column] for column in chosen.tolist()]

@@ -12,12 +12,13 @@ from itertools import chain
 from math import isnan
 
 from aiops.app.pipeline import Pipeline
-from aiops.app.view import Record, alert_record, entity_record, stamp
+from aiops.app.view import alert_record, entity_record, stamp
 from aiops.detect.base import AlertKey, Look, RuleText
 from aiops.incidents.alert import Alert, AlertState, ReasonKind, Transition
 from aiops.notify.notice import Letterhead, fingerprint, notice_of
 from aiops.notify.silences import Silences
 from aiops.store.view import ArchiveView
+from aiops.web.records_told import ExplanationRecord, MoveRecord, SeenRecord
 from aiops.web.source import Refused
 
 MOST_DESCRIBED = 50
@@ -35,7 +36,7 @@ class Describer:
     head: Letterhead
     silences: Silences | None = None
 
-    async def of_fingerprint(self, name: str) -> list[Record]:
+    async def of_fingerprint(self, name: str) -> list[ExplanationRecord]:
         """Describe the alert with a fingerprint, also one that is over.
 
         Raises
@@ -53,7 +54,7 @@ class Describer:
                                "to ask why one never fired, name its rule and an entity")  # fmt: skip
         return await self._described([key])
 
-    async def of_rule(self, rule: str, entity: str) -> list[Record]:
+    async def of_rule(self, rule: str, entity: str) -> list[ExplanationRecord]:
         """Describe a rule for every entity whose text contains ``entity``, the nearest to an alert first.
 
         Raises
@@ -84,7 +85,7 @@ class Describer:
     def _named(self, alert: Alert) -> str:
         return fingerprint(notice_of(alert, self.head).labels)
 
-    async def _described(self, keys: Sequence[AlertKey]) -> list[Record]:
+    async def _described(self, keys: Sequence[AlertKey]) -> list[ExplanationRecord]:
         """``keys`` are of one rule."""
         rule = keys[0].rule
         past: dict[AlertKey, list[Transition]] = {}
@@ -94,7 +95,7 @@ class Describer:
         ordered = sorted(keys, key=lambda key: self._rank(key, looks.get(key)))
         return [self._record(key, looks.get(key), past.get(key, [])) for key in ordered]
 
-    def _record(self, key: AlertKey, look: Look | None, moves: Sequence[Transition]) -> Record:
+    def _record(self, key: AlertKey, look: Look | None, moves: Sequence[Transition]) -> ExplanationRecord:
         alert, text = self.pipeline.machine.alerts.get(key), self._texts.get(key.rule)
         return {
             "rule": key.rule,
@@ -142,7 +143,7 @@ class Describer:
         return f"it does not fire: {fine} does not hold ({_numbers(look.values)}){note}"
 
 
-def _seen(look: Look | None) -> Record | None:
+def _seen(look: Look | None) -> SeenRecord | None:
     if look is None:
         return None
     return {
@@ -157,5 +158,5 @@ def _numbers(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} = {'unknown' if isnan(value) else f'{value:.4g}'}" for name, value in values.items())
 
 
-def _move(move: Transition) -> Record:
+def _move(move: Transition) -> MoveRecord:
     return {"at": stamp(move.at), "from": str(move.before), "to": str(move.alert.state), "reason": move.reason.text}

@@ -9,15 +9,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
 
-from aiops.app.view import Record, entity_record, stamp
+from aiops.app.view import entity_record, stamp
 from aiops.detect.base import Severity
 from aiops.incidents.alert import Alert
 from aiops.signals.tenancy import NO_TENANCY, Tenancy
 from aiops.signals.topology import pool_of
 from aiops.signals.types import Entity, EntityKind, SeriesKey
+from aiops.web.records_fleet import FleetRecord, Health, NodeRecord, PoolRecord, ReplicaRecord, ThingRecord
 
-_OK, _SILENT = "ok", "silent"
-_WORST_FIRST = (str(Severity.CRITICAL), str(Severity.WARNING), _SILENT, str(Severity.INFO), _OK)
+_OK: Health = "ok"
+_SILENT: Health = "silent"
+_WORST_FIRST: tuple[Health, ...] = ("critical", "warning", _SILENT, "info", _OK)
+_HEALTH: Mapping[Severity, Health] = {
+    Severity.CRITICAL: "critical", Severity.WARNING: "warning", Severity.INFO: "info"
+}  # fmt: skip
 SHOWN: Mapping[EntityKind, tuple[str, ...]] = {
     EntityKind.POOL: ("replicas", "ready", "arrivals", "queue_len", "running", "max_running", "kv_use", "tokens_out",
                       "ttft:p95", "ttft:mean", "itl:p95", "itl:mean", "errors"),
@@ -34,18 +39,18 @@ class _Thing:
     heard: bool = False
     score: float = nan
     alerts: int = 0
-    worst: str = _OK
+    worst: Health = _OK
 
-    def worsen(self, severity: str) -> None:
+    def worsen(self, severity: Health) -> None:
         self.alerts += 1
         self.worst = worst((self.worst, severity))
 
     @property
-    def health(self) -> str:
+    def health(self) -> Health:
         return _SILENT if self.worst == _OK and not self.heard else self.worst
 
 
-def worst(healths: Iterable[str]) -> str:
+def worst(healths: Iterable[Health]) -> Health:
     """The most severe of some healths; ``ok`` of none."""
     return min(healths, key=_WORST_FIRST.index, default=_OK)
 
@@ -56,7 +61,7 @@ def fleet_record(
     alerts: Iterable[Alert],
     scores: Iterable[tuple[SeriesKey, float]] = (),
     tenancy: Tenancy = NO_TENANCY,
-) -> Record:
+) -> FleetRecord:
     """Pools with replicas with GPUs, and the GPUs of nodes that no replica has for itself: whose they are is not known.
 
     Parameters
@@ -77,7 +82,7 @@ def fleet_record(
     for alert in alerts:
         if alert.active:
             for entity in _struck(alert.key.series.entity, things):
-                things.setdefault(entity, _Thing()).worsen(str(alert.severity))
+                things.setdefault(entity, _Thing()).worsen(_HEALTH[alert.severity])
     gpus: dict[str, list[Entity]] = {}
     replicas: dict[Entity, list[Entity]] = {}
     for entity in sorted(things, key=lambda one: one.labels):
@@ -98,7 +103,7 @@ def fleet_record(
     pools = [_pool_record(pool, members, below, things) for pool, members in replicas.items()]
     return {
         "at": stamp(now),
-        "pools": sorted(pools, key=lambda one: _WORST_FIRST.index(str(one["health"]))),
+        "pools": sorted(pools, key=lambda one: _WORST_FIRST.index(one["health"])),
         "nodes": [_group(node, [_thing_record(gpu, things[gpu]) for gpu in found])
                   for node, found in nodes.items() if found],
         "elsewhere": [_thing_record(entity, thing) for entity, thing in things.items()
@@ -139,7 +144,7 @@ def _host(replica: Entity) -> str:
     return replica.label("node") or replica.label("instance").rpartition(":")[0].strip("[]")
 
 
-def _thing_record(entity: Entity, thing: _Thing) -> Record:
+def _thing_record(entity: Entity, thing: _Thing) -> ThingRecord:
     return {
         **entity_record(entity),
         "health": thing.health,
@@ -149,15 +154,15 @@ def _thing_record(entity: Entity, thing: _Thing) -> Record:
     }
 
 
-def _group(node: str, members: Sequence[Record]) -> Record:
-    return {"node": node, "health": worst(str(member["health"]) for member in members), "gpus": members}
+def _group(node: str, members: Sequence[ThingRecord]) -> NodeRecord:
+    return {"node": node, "health": worst(member["health"] for member in members), "gpus": members}
 
 
 def _pool_record(
     pool: Entity, members: Sequence[Entity], below: Mapping[Entity, Sequence[Entity]], things: Mapping[Entity, _Thing]
-) -> Record:
-    replicas = []
-    healths = []
+) -> PoolRecord:
+    replicas: list[ReplicaRecord] = []
+    healths: list[Health] = []
     for replica in members:
         gpus = [_thing_record(gpu, things[gpu]) for gpu in below[replica]]
         replicas.append({**_thing_record(replica, things[replica]), "gpus": gpus})

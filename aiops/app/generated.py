@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
+from aiops.app.api_page import page as api_page
 from aiops.app.boards import generated as dashboards
 from aiops.app.cause_page import page as cause_page
 from aiops.app.chart import generated as chart
@@ -16,7 +18,9 @@ from aiops.app.source import DaemonSource
 from aiops.render.reference import GENERATED, commands_page, configuration_page, markdown_table, signals_page
 from aiops.signals.catalog import SIGNALS, stats_of
 from aiops.signals.telemetry import FamilyKind, exported_name
+from aiops.web.own import ROUTES, openapi
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "reference" / "api-examples.json"
 _CONFIGURATION = """\
 Works without a file. A file is YAML; `aiops check config FILE` lists everything wrong with it, with lines and
 suggestions. Precedence: flag, then environment variable, then file, then default; `aiops check config FILE --print`
@@ -101,14 +105,25 @@ def metrics() -> str:
     return page + _METRICS_OF_SIGNALS + markdown_table(("metric", "signal", "stat"), signals)
 
 
+def api() -> str:
+    """``docs/reference/api.md``; the examples beside it are recorded by ``tests/web/record_api.py``."""
+    return api_page(ROUTES, json.loads(EXAMPLES.read_text(encoding="utf-8")))
+
+
+def _pretty(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
 FILES: dict[str, Callable[[], str]] = {
     "docs/reference/configuration.md": configuration,
     "docs/reference/cli.md": command_line,
-    "docs/reference/config.schema.json": lambda: json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
+    "docs/reference/config.schema.json": lambda: _pretty(json_schema()),
     "docs/reference/causes.md": cause_page,
     "docs/reference/signals.md": lambda: signals_page(SIGNALS.values()),
     **rule_pack(),
     **dashboards(),
     **chart(),
     "docs/reference/metrics.md": metrics,
+    "docs/reference/api.md": api,
+    "docs/reference/openapi.json": lambda: _pretty(openapi()),
 }

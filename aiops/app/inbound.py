@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from aiops.app.pipeline import Pipeline
-from aiops.app.view import Record
 from aiops.incidents.external import Fleet, Full, Told
 from aiops.kit.clock import Clock
 from aiops.signals.types import Entity
 from aiops.store.journal import Journal
+from aiops.web.records_told import TakenRecord
 from aiops.web.source import Refused
 
 _NAMED = 3
@@ -35,7 +35,7 @@ class Inbound:
         self.own_total = 0
         self.full_total = 0
 
-    def told(self, told: Sequence[Told]) -> Record:
+    def told(self, told: Sequence[Told]) -> TakenRecord:
         """Take a batch in; what we sent ourselves comes back to nobody.
 
         Raises

@@ -9,7 +9,7 @@ from hashlib import blake2s
 from pathlib import Path
 
 from aiops.app.pipeline import Pipeline
-from aiops.app.view import Record, stamp
+from aiops.app.view import stamp
 from aiops.detect.base import AlertKey
 from aiops.incidents.alert import Alert, AlertState
 from aiops.incidents.external import EXTERNAL
@@ -19,6 +19,7 @@ from aiops.kit.tokens import key_in, payload_of
 from aiops.notify.notice import Letterhead, fingerprint, notice_of
 from aiops.store.journal import Journal
 from aiops.store.view import ArchiveView
+from aiops.web.records_told import AskedRecord, OpinionRecord, OpinionRecords
 from aiops.web.source import Refused, Saying
 
 _LOG = logging.getLogger("aiops.app.opinions")
@@ -72,7 +73,7 @@ class Opinions:
         """Apply what still counts; opinions expire."""
         self._pipeline.effects = effects_of(self._opinions.values(), self._clock.now())
 
-    def records(self) -> Record:
+    def records(self) -> OpinionRecords:
         """What was said, newest first, with its consequences, and how precise each detector is."""
         newest = sorted(self._opinions.values(), key=lambda one: -one.at)
         return {
@@ -87,7 +88,7 @@ class Opinions:
         """Judged occurrences of every detector."""
         return tallies(self._opinions.values())
 
-    async def say(self, alert: str, incident: str, saying: Saying) -> Sequence[Record]:
+    async def say(self, alert: str, incident: str, saying: Saying) -> Sequence[OpinionRecord]:
         """Keep an opinion on one alert, or on every alert of an incident."""
         found = await self._of_incident(incident) if incident else self._standing(alert)
         if not found:
@@ -95,7 +96,7 @@ class Opinions:
             raise Refused(404, f"there is no {what}, or it is forgotten by now")
         return self._keep([self._opinion(one, saying, secrets.token_hex(6)) for one in found])
 
-    def undo(self, name: str) -> Record:
+    def undo(self, name: str) -> OpinionRecord:
         """Take one back; again is no error."""
         opinion = self._opinions.get(name)
         if opinion is None:
@@ -104,7 +105,7 @@ class Opinions:
             opinion = replace(opinion, undone_at=self._clock.now())
         return self._keep([opinion])[0]
 
-    def asked(self, token: str) -> Record:
+    def asked(self, token: str) -> AskedRecord:
         """What a link asks about."""
         name, incident, started_at = self._unsealed(token)
         found = self._standing(name)
@@ -112,7 +113,7 @@ class Opinions:
         rule, series = (found[0].key.rule, str(found[0].key.series)) if found else ("an alert", "a series")
         return {"summary": summary, "alert": rule, "series": series, "startsAt": stamp(started_at)}
 
-    async def say_by_link(self, token: str, saying: Saying) -> Record:
+    async def say_by_link(self, token: str, saying: Saying) -> OpinionRecord:
         """Use a link up."""
         name, incident, started_at = self._unsealed(token)
         candidates = self._standing(name) or await self._of_incident(incident)
@@ -173,7 +174,7 @@ class Opinions:
             by=saying.by,
         )
 
-    def _keep(self, opinions: Iterable[Opinion]) -> list[Record]:
+    def _keep(self, opinions: Iterable[Opinion]) -> list[OpinionRecord]:
         kept = list(opinions)
         self._journal.save(opinions=kept)
         self._opinions.update({one.id: one for one in kept})
@@ -186,11 +187,11 @@ class Opinions:
                                          "undone": bool(one.undone_at), "effects": record["effects"]})  # fmt: skip
         return records
 
-    def _record(self, opinion: Opinion) -> Record:
+    def _record(self, opinion: Opinion) -> OpinionRecord:
         return {
             "id": opinion.id,
             "at": stamp(opinion.at),
-            "judgement": str(opinion.judgement),
+            "judgement": opinion.judgement,
             "alertname": opinion.key.rule,
             "series": str(opinion.key.series),
             "alert": opinion.alert,

@@ -6,35 +6,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aiops.app.pipeline import Pipeline
-from aiops.app.view import Record, entity_record
+from aiops.app.view import entity_record
 from aiops.detect.bank import ADVISORS
 from aiops.detect.base import RuleText, Standing
 from aiops.detect.condition import Operand
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.normalise import unit_of
 from aiops.signals.types import SeriesKey
-from aiops.web.source import SeriesFilter
+from aiops.web.asked import SeriesFilter
+from aiops.web.records_fleet import DetectorRecords, HistoryRecord, NameRecord, NameRecords, PastRecord, RuleRecord
 
 
-def history_record(pipeline: Pipeline, wanted: SeriesFilter) -> Record:
+def history_record(pipeline: Pipeline, wanted: SeriesFilter) -> HistoryRecord:
     """The window of the series that fit, on one time axis (UTC seconds), with the band and score of each time."""
     ring = pipeline.ring
-    fitting = sorted(
-        (key for key in ring.window().keys if key is not None and fits(key, wanted)), key=lambda key: key.entity.labels
-    )
-    shown = fitting[: wanted.limit]
-    known = [ring.history(key) for key in shown]
+    keys = enumerate(ring.window().keys)
+    fitting = [(key, column) for column, key in keys if key is not None and fits(key, wanted)]
+    shown = sorted(fitting, key=lambda one: one[0].entity.labels)[: wanted.limit]
+    known = [ring.history(key) for key, _ in shown]
     first = min((_first_known(past.values) for past in known), default=0)
     at = known[0].at[first:] if known else np.empty(0)
     return {
         "step": ring.step_seconds,
         "at": at.round(3).tolist(),
-        "series": [_series(pipeline, key, past.values[first:], at) for key, past in zip(shown, known, strict=True)],
+        "series": [
+            _series(pipeline, *place, past.values[first:], at) for place, past in zip(shown, known, strict=True)
+        ],
         "more": len(fitting) - len(shown),
     }
 
 
-def names_record(pipeline: Pipeline) -> Record:
+def names_record(pipeline: Pipeline) -> NameRecords:
     """Every signal that there is a series of, with its statistics and how many series."""
     stats: dict[str, dict[str, None]] = {}
     counts: dict[str, int] = {}
@@ -42,7 +44,7 @@ def names_record(pipeline: Pipeline) -> Record:
         if key is not None:
             stats.setdefault(key.signal, {})[key.stat] = None
             counts[key.signal] = counts.get(key.signal, 0) + 1
-    names = [
+    names: list[NameRecord] = [
         {"signal": name, "stats": list(stats[name]), "unit": signal.unit, "meaning": signal.meaning,
          "series": counts[name]}
         for name, signal in SIGNALS.items()
@@ -61,12 +63,11 @@ def _first_known(values: NDArray[np.float32]) -> int:
     return int(np.argmax(known)) if known.any() else len(values)
 
 
-def _series(pipeline: Pipeline, key: SeriesKey, values: NDArray[np.float32], at: NDArray[np.float64]) -> Record:
-    column = pipeline.ring.column_of(key)
+def _series(
+    pipeline: Pipeline, key: SeriesKey, column: int, values: NDArray[np.float32], at: NDArray[np.float64]
+) -> PastRecord:
     scores = pipeline.bank.scores()
     votes: dict[str, float] = {}
-    if column is None:  # gone between two questions
-        return {}
     if scores is not None and column < len(scores.keys):
         votes = {name: float(vote[column]) for name, vote in scores.votes.items() if np.isfinite(vote[column])}
     band = pipeline.bands.history(column, at)
@@ -97,7 +98,7 @@ def _short(values: NDArray[np.float32]) -> list[float]:
     return rounded.tolist()  # type: ignore[no-any-return]
 
 
-def detectors_record(pipeline: Pipeline) -> Record:
+def detectors_record(pipeline: Pipeline) -> DetectorRecords:
     """Every detector with how much it judges, every rule with what it saw and why it may say nothing."""
     bank, window = pipeline.bank, pipeline.ring.window()
     scores, standing = bank.scores(), bank.standing(window)
@@ -121,7 +122,7 @@ def detectors_record(pipeline: Pipeline) -> Record:
     }  # fmt: skip
 
 
-def _rule(text: RuleText, standing: Standing | None, missing: list[str], active: int) -> Record:
+def _rule(text: RuleText, standing: Standing | None, missing: list[str], active: int) -> RuleRecord:
     timing = text.timing
     return {
         "name": text.name,

@@ -25,7 +25,36 @@ from aiops.incidents.external import Told
 from aiops.kit.memory import resident_bytes
 from aiops.signals.telemetry import Family, FamilyKind
 from aiops.signals.types import SeriesKey
-from aiops.web.source import Record, Saying, SeriesFilter, Span
+from aiops.web.asked import Change, Plan, SeriesFilter, Span
+from aiops.web.records import StatusRecord
+from aiops.web.records_advice import AdviceRecord
+from aiops.web.records_fleet import (
+    ChangeRecords,
+    DetectorRecords,
+    FleetRecord,
+    HistoryRecord,
+    JobRecords,
+    NameRecords,
+    PageRecord,
+    RelabelRecord,
+    SignalRecord,
+    TargetRecord,
+)
+from aiops.web.records_told import (
+    AlertRecord,
+    AnswerRecord,
+    AskedRecord,
+    BudgetRecord,
+    DiagnosedIncidentRecord,
+    ExplanationRecord,
+    IncidentRecord,
+    MarkRecord,
+    OpinionRecord,
+    OpinionRecords,
+    TakenRecord,
+    WindowRecord,
+)
+from aiops.web.source import Saying
 
 if TYPE_CHECKING:
     from aiops.app.daemon import Daemon
@@ -39,23 +68,23 @@ class DaemonSource:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self._fleet: tuple[int, Record] | None = None
+        self._fleet: tuple[int, FleetRecord] | None = None
 
     def not_ready(self) -> str:
         """Ready once the first tick is done: the alerts are restored and the sources are known."""
         return "" if self._daemon.last_tick_at else "the first tick is not done"
 
-    def targets(self) -> Sequence[Record]:
+    def targets(self) -> Sequence[TargetRecord]:
         """Every source with its health."""
         return [view.target_record(status) for status in self._daemon.collectors.statuses()]
 
-    def alerts(self) -> Sequence[Record]:
+    def alerts(self) -> Sequence[AlertRecord]:
         """Alerts that are not inactive, the newest first."""
         head = self._daemon.letterhead()
         alerts = sorted(self._daemon.pipeline.machine.alerts.values(), key=lambda alert: -alert.started_at)
         return [view.alert_record(alert, head, self._daemon.telling.silences) for alert in alerts]
 
-    async def describe(self, name: str, entity: str) -> Sequence[Record]:
+    async def describe(self, name: str, entity: str) -> Sequence[ExplanationRecord]:
         """Why an alert fired, or why a rule did not fire."""
         daemon = self._daemon
         describer = Describer(daemon.pipeline, daemon.state.view, daemon.letterhead(), daemon.telling.silences)
@@ -63,7 +92,7 @@ class DaemonSource:
             return await describer.of_fingerprint(name)
         return await describer.of_rule(name, entity)
 
-    def incidents(self) -> Sequence[Record]:
+    def incidents(self) -> Sequence[IncidentRecord]:
         """The newest incidents, open ones first."""
         pipeline = self._daemon.pipeline
         found = sorted(pipeline.grouping.incidents.values(), key=lambda one: (not one.open, -one.started_at))
@@ -76,7 +105,7 @@ class DaemonSource:
         members = [alerts[key] for key in incident.members if key in alerts]
         return confidence(members, pipeline.slo.rules.keys(), around)
 
-    def incident(self, name: str) -> Record | None:
+    def incident(self, name: str) -> DiagnosedIncidentRecord | None:
         """One incident by its id, with its summary."""
         daemon = self._daemon
         found = daemon.pipeline.grouping.incidents.get(name)
@@ -85,20 +114,18 @@ class DaemonSource:
         summary = view.summary_record(daemon.explain.summary(found), daemon.explain.worded(name))
         made = daemon.why.of(name)
         diagnosis = view.diagnosis_record(made[-1]) if made else None
-        return view.incident_record(found, daemon.pipeline.alerts, self._sure(found)) | {
-            "summary": summary,
-            "diagnosis": diagnosis,
-        }
+        record = view.incident_record(found, daemon.pipeline.alerts, self._sure(found))
+        return {**record, "summary": summary, "diagnosis": diagnosis}
 
-    async def case(self, name: str) -> Record | None:
+    async def case(self, name: str) -> Mapping[str, str] | None:
         """The numbers behind an incident as the files of a case folder; also of one that is over, while it is kept."""
         return await asyncio.to_thread(self._daemon.state.case, name)
 
-    async def ask(self, question: str) -> Record:
+    async def ask(self, question: str) -> AnswerRecord:
         """Answer a question from what is known."""
         return view.answer_record(await self._daemon.ask.ask(question))
 
-    def slo(self) -> Sequence[Record]:
+    def slo(self) -> Sequence[BudgetRecord]:
         """Every error budget."""
         return [view.budget_record(budget) for budget in self._daemon.pipeline.slo.budgets()]
 
@@ -106,7 +133,7 @@ class DaemonSource:
         """A shipped runbook."""
         return presets.runbook(slug)
 
-    def signals(self, *, signal: str, entity: str) -> Sequence[Record]:
+    def signals(self, *, signal: str, entity: str) -> Sequence[SignalRecord]:
         """Latest value of each series with its band."""
         scores = self._daemon.pipeline.bank.scores()
         records = []
@@ -116,7 +143,7 @@ class DaemonSource:
                 records.append((str(key.entity), key, record))
         return [record for *_, record in sorted(records, key=lambda row: (row[0], row[1].signal, row[1].stat))]
 
-    def fleet(self) -> Record:
+    def fleet(self) -> FleetRecord:
         """Pools, replicas and GPUs with their health; worked out once per tick, however many look."""
         daemon = self._daemon
         if self._fleet is None or self._fleet[0] != daemon.beat.ticks:
@@ -135,19 +162,19 @@ class DaemonSource:
                 if (key := said.keys[column]) is not None:
                     yield key, float(said.ensemble.score[column])
 
-    def history(self, wanted: SeriesFilter) -> Record:
+    def history(self, wanted: SeriesFilter) -> HistoryRecord:
         """The window of the series that fit, with their bands."""
         return history_record(self._daemon.pipeline, wanted)
 
-    async def changes(self, span: Span) -> Record:
+    async def changes(self, span: Span) -> ChangeRecords:
         """What changed in a span, over all series."""
         return await changes_record(self._daemon.pipeline.ring, span)
 
-    def names(self) -> Record:
+    def names(self) -> NameRecords:
         """Every signal that there is a series of."""
         return names_record(self._daemon.pipeline)
 
-    def detectors(self) -> Record:
+    def detectors(self) -> DetectorRecords:
         """Every rule and detector, and what it watches."""
         return detectors_record(self._daemon.pipeline)
 
@@ -155,12 +182,12 @@ class DaemonSource:
         """The configuration in effect as YAML; secrets are masked."""
         return self._daemon.config_text
 
-    def last_page(self, source: str) -> Record | None:
+    def last_page(self, source: str) -> PageRecord | None:
         """The last answer of one target as it came, and which signals were found in it."""
         scraper = self._daemon.collectors.scraper(source)
         return None if scraper is None else page_record(scraper, self._daemon.collectors.profiles)
 
-    def relabelled(self, job: str, labels: Mapping[str, str]) -> Record:
+    def relabelled(self, job: str, labels: Mapping[str, str]) -> JobRecords | RelabelRecord:
         """What the rules of a job make of a target."""
         return relabel_record(self._daemon.config.scrape.all_jobs, job, labels)
 
@@ -179,55 +206,55 @@ class DaemonSource:
             if not isnan(value) and at >= oldest:
                 yield key, value
 
-    def recommendations(self) -> Sequence[Record]:
+    def recommendations(self) -> Sequence[AdviceRecord]:
         """Advice on every pool."""
         return self._daemon.capacity.records()
 
-    def recommendation(self, pool: str) -> tuple[Record | None, str]:
+    def recommendation(self, pool: str) -> tuple[AdviceRecord | None, str]:
         """Advice on one pool, and why its number must not be used."""
         return self._daemon.capacity.record(pool)
 
-    def told(self, told: Sequence[Told]) -> Record:
+    def told(self, told: Sequence[Told]) -> TakenRecord:
         """Take in alerts of others."""
         return self._daemon.inbound.told(told)
 
-    def opinions(self) -> Record:
+    def opinions(self) -> OpinionRecords:
         """What people said about alerts."""
         return self._daemon.opinions.records()
 
-    async def say(self, alert: str, incident: str, saying: Saying) -> Sequence[Record]:
+    async def say(self, alert: str, incident: str, saying: Saying) -> Sequence[OpinionRecord]:
         """Keep an opinion."""
         return await self._daemon.opinions.say(alert, incident, saying)
 
-    def undo(self, name: str) -> Record:
+    def undo(self, name: str) -> OpinionRecord:
         """Take an opinion back."""
         return self._daemon.opinions.undo(name)
 
-    def asked(self, token: str) -> Record:
+    def asked(self, token: str) -> AskedRecord:
         """What a link for feedback is about."""
         return self._daemon.opinions.asked(token)
 
-    async def say_by_link(self, token: str, saying: Saying) -> Record:
+    async def say_by_link(self, token: str, saying: Saying) -> OpinionRecord:
         """Use a link for feedback up."""
         return await self._daemon.opinions.say_by_link(token, saying)
 
-    def maintenance(self) -> Sequence[Record]:
+    def maintenance(self) -> Sequence[WindowRecord]:
         """Windows that are on or will come."""
         return self._daemon.upkeep.records()
 
-    def begin_maintenance(self, body: Record, by: str) -> Record:
+    def begin_maintenance(self, plan: Plan, by: str) -> WindowRecord:
         """Plan a window."""
-        return self._daemon.upkeep.begin(body, by)
+        return self._daemon.upkeep.begin(plan, by)
 
-    def end_maintenance(self, name: str) -> Record:
+    def end_maintenance(self, name: str) -> WindowRecord:
         """End a window."""
         return self._daemon.upkeep.end(name)
 
-    def mark(self, body: Record) -> Sequence[Record]:
+    def mark(self, change: Change) -> Sequence[MarkRecord]:
         """Note a deploy."""
-        return self._daemon.upkeep.mark(body)
+        return self._daemon.upkeep.mark(change)
 
-    def status(self) -> Record:
+    def status(self) -> StatusRecord:
         """Version, load, limits and health of the parts."""
         daemon = self._daemon
         ring, journal = daemon.pipeline.ring, daemon.state.health()

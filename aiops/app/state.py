@@ -161,12 +161,12 @@ class State:
         """Queue what a language model said of an incident."""
         self.journal.save(told=[Told(worded.incident, _LLM, worded.at, _WORDED.dump(worded))])
 
-    def case(self, incident: str) -> dict[str, object] | None:
+    def case(self, incident: str) -> dict[str, str] | None:
         """Files of the case folder of an incident, by the newest numbers that are kept of it. Blocks for the disk."""
         told = self.view.told_of(incident)
         recordings = [RECORDINGS.load(one.record) for one in told if one.author.startswith("recording ")]
         diagnoses = [DIAGNOSES.load(one.record) for one in told if one.author.startswith("diagnosis ")]
-        return dict(files_of(recordings[-1], diagnoses)) if recordings else None
+        return files_of(recordings[-1], diagnoses) if recordings else None
 
     def worded(self) -> Iterator[Worded]:
         """What was kept so; a record of another version is left out."""

@@ -4,18 +4,18 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from aiops.app.presets import dependents
-from aiops.app.view import Record
 from aiops.collect.relabel import Dropped, relabel
 from aiops.collect.scrape import SHOWN_BYTES, Scraper
 from aiops.collect.settings import JobSettings
 from aiops.signals.doctor import examine, to_dict
 from aiops.signals.profile import Profile
+from aiops.web.records_fleet import JobRecords, PageRecord, RelabelRecord, RelabelStep
 from aiops.web.source import Refused
 
 _dependents = cache(dependents)
 
 
-def page_record(scraper: Scraper, profiles: Sequence[Profile]) -> Record:
+def page_record(scraper: Scraper, profiles: Sequence[Profile]) -> PageRecord:
     """The beginning of the last answer (untrusted text), and of the last good page which signals it has."""
     target, page = scraper.target, scraper.page
     report = None
@@ -30,7 +30,7 @@ def page_record(scraper: Scraper, profiles: Sequence[Profile]) -> Record:
     }
 
 
-def relabel_record(jobs: Sequence[JobSettings], job: str, labels: Mapping[str, str]) -> Record:
+def relabel_record(jobs: Sequence[JobSettings], job: str, labels: Mapping[str, str]) -> JobRecords | RelabelRecord:
     """What each rule of a job makes of a target with these labels; without a job, which there are.
 
     Raises
@@ -43,19 +43,18 @@ def relabel_record(jobs: Sequence[JobSettings], job: str, labels: Mapping[str, s
     found = next((one for one in jobs if one.name == job), None)
     if found is None:
         raise Refused(404, f"there is no job {job!r}; there are {', '.join(one.name for one in jobs) or 'none'}")
-    steps: list[Record] = []
+    steps: list[RelabelStep] = []
     current = {name: value for name, value in labels.items() if value}
     for rule in found.relabel:
         try:
             output = relabel(current, [rule])
         except ValueError as error:
             raise Refused(400, f"rule {len(steps) + 1}: {error}") from None
-        kept = not isinstance(output, Dropped)
         text = rule.model_dump(mode="json", exclude_defaults=True)
-        reason = output.reason.partition(": ")[2] if isinstance(output, Dropped) else ""
-        steps.append({"rule": text, "keep": kept, "reason": reason, "output": output if kept else {}})
         if isinstance(output, Dropped):
+            steps.append({"rule": text, "keep": False, "reason": output.reason.partition(": ")[2], "output": {}})
             break
+        steps.append({"rule": text, "keep": True, "reason": "", "output": output})
         current = output
     kept = all(step["keep"] for step in steps)
     return {"job": job, "keep": kept, "labels": current if kept else {}, "steps": steps}

@@ -20,8 +20,21 @@ from aiops.notify.silences import Silence, Silences
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.normalise import unit_of
 from aiops.signals.types import Entity, Mark, SeriesKey, SourceStatus
-
-Record = dict[str, object]
+from aiops.web.records import EntityRecord, ReceiverRecord, SeriesRecord
+from aiops.web.records_fleet import SignalRecord, TargetRecord
+from aiops.web.records_told import (
+    AlertRecord,
+    AnswerRecord,
+    BudgetRecord,
+    DiagnosisRecord,
+    IncidentRecord,
+    MarkRecord,
+    MemberRecord,
+    SilenceRecord,
+    SummaryRecord,
+    WindowRecord,
+    WordedRecord,
+)
 
 
 def stamp(at: float) -> str | None:
@@ -29,17 +42,17 @@ def stamp(at: float) -> str | None:
     return rfc3339(at) if at > 0 else None
 
 
-def entity_record(entity: Entity) -> Record:
+def entity_record(entity: Entity) -> EntityRecord:
     """Kind and labels of an entity."""
     return {"kind": str(entity.kind), "labels": dict(entity.labels)}
 
 
-def series_record(key: SeriesKey) -> Record:
+def series_record(key: SeriesKey) -> SeriesRecord:
     """Identity of a series."""
     return {"signal": key.signal, "stat": key.stat, "entity": entity_record(key.entity)}
 
 
-def target_record(status: SourceStatus) -> Record:
+def target_record(status: SourceStatus) -> TargetRecord:
     """One source as ``/api/v1/targets`` shows it."""
     # Asked and not there, but that is no failure (a node without a GPU): neither up nor down.
     never = status.last_attempt == 0.0 or (not status.up and not status.failures)
@@ -58,7 +71,7 @@ def target_record(status: SourceStatus) -> Record:
     }
 
 
-def alert_record(alert: Alert, head: Letterhead, silences: Silences | None = None) -> Record:
+def alert_record(alert: Alert, head: Letterhead, silences: Silences | None = None) -> AlertRecord:
     """One alert with the labels and annotations that receivers see."""
     notice = notice_of(alert, head)
     return {
@@ -81,7 +94,7 @@ def alert_record(alert: Alert, head: Letterhead, silences: Silences | None = Non
     }
 
 
-def silence_record(silence: Silence) -> Record:
+def silence_record(silence: Silence) -> SilenceRecord:
     """One silence of an Alertmanager."""
     return {
         "id": silence.id,
@@ -91,7 +104,7 @@ def silence_record(silence: Silence) -> Record:
     }
 
 
-def window_record(window: Window, now: float) -> Record:
+def window_record(window: Window, now: float) -> WindowRecord:
     """One maintenance window."""
     return {
         "id": window.id,
@@ -105,12 +118,12 @@ def window_record(window: Window, now: float) -> Record:
     }
 
 
-def mark_record(mark: Mark) -> Record:
+def mark_record(mark: Mark) -> MarkRecord:
     """Something that happened."""
     return {"kind": str(mark.kind), "entity": entity_record(mark.entity), "at": stamp(mark.at), "text": mark.detail}
 
 
-def incident_record(incident: Incident, alerts: Mapping[AlertKey, Alert], sure: Confidence = UNSURE) -> Record:
+def incident_record(incident: Incident, alerts: Mapping[AlertKey, Alert], sure: Confidence = UNSURE) -> IncidentRecord:
     """One incident with its members; those that are forgotten by now keep their name and series."""
     return {
         "id": incident.id,
@@ -126,14 +139,20 @@ def incident_record(incident: Incident, alerts: Mapping[AlertKey, Alert], sure: 
     }
 
 
-def _member(key: AlertKey, alert: Alert | None) -> Record:
-    member: Record = {"alertname": key.rule, "series": str(key.series), "entity": entity_record(key.series.entity)}
+def _member(key: AlertKey, alert: Alert | None) -> MemberRecord:
+    member: MemberRecord = {
+        "alertname": key.rule,
+        "series": str(key.series),
+        "entity": entity_record(key.series.entity),
+    }
     if alert is not None:
-        member |= {"state": str(alert.state), "summary": alert.verdict.summary, "reason": alert.verdict.reason}
+        member["state"] = str(alert.state)
+        member["summary"] = alert.verdict.summary
+        member["reason"] = alert.verdict.reason
     return member
 
 
-def summary_record(summary: Summary, worded: Worded | None) -> Record:
+def summary_record(summary: Summary, worded: Worded | None) -> SummaryRecord:
     """What is told of an incident: sentences in order, with the evidence that each cites; a model's words apart."""
     return {
         "model": None if worded is None else worded_record(worded),
@@ -144,7 +163,7 @@ def summary_record(summary: Summary, worded: Worded | None) -> Record:
     }
 
 
-def answer_record(answer: Answer) -> Record:
+def answer_record(answer: Answer) -> AnswerRecord:
     """Sentences, what they cite, and the query that was understood."""
     query = answer.query
     return {
@@ -160,7 +179,7 @@ def answer_record(answer: Answer) -> Record:
     }
 
 
-def worded_record(worded: Worded) -> Record:
+def worded_record(worded: Worded) -> WordedRecord:
     """What a language model said: marked by its name, only what was found true, and how much was not."""
     return {
         "name": worded.model,
@@ -178,7 +197,7 @@ def worded_record(worded: Worded) -> Record:
     }
 
 
-def diagnosis_record(found: Diagnosis) -> Record:
+def diagnosis_record(found: Diagnosis) -> DiagnosisRecord:
     """What is known of the why: causes and what was ruled out, with the numbered evidence behind them."""
     return {
         "at": stamp(found.at),
@@ -211,7 +230,7 @@ def diagnosis_record(found: Diagnosis) -> Record:
     }  # fmt: skip
 
 
-def receiver_record(status: ReceiverStatus) -> Record:
+def receiver_record(status: ReceiverStatus) -> ReceiverRecord:
     """Health of one receiver of notices."""
     return {
         "name": status.name,
@@ -225,7 +244,7 @@ def receiver_record(status: ReceiverStatus) -> Record:
     }
 
 
-def signal_record(key: SeriesKey, value: float, at: float, band: Band) -> Record:
+def signal_record(key: SeriesKey, value: float, at: float, band: Band) -> SignalRecord:
     """Latest value of one series with its band; unknown numbers become null later."""
     return {
         "signal": key.signal,
@@ -245,7 +264,7 @@ def signal_record(key: SeriesKey, value: float, at: float, band: Band) -> Record
     }
 
 
-def budget_record(budget: Budget) -> Record:
+def budget_record(budget: Budget) -> BudgetRecord:
     """One objective in one pool."""
     objective = budget.objective
     return {

@@ -54,7 +54,7 @@ def _matchers(matches: dict[str, str]) -> dict[str, str]:
     return matches
 
 
-Matchers = Annotated[dict[str, str], AfterValidator(_matchers)]
+Matchers = Annotated[dict[str, Annotated[str, Field(json_schema_extra={"minLength": 1})]], AfterValidator(_matchers)]
 """Label → value, ``*`` and ``?`` as in file names. All must fit; ``alertname`` and ``pool`` may always be named."""
 
 

@@ -44,7 +44,6 @@ _WAITING = 16
 _NOBODY = b"$2b$10$k1wbIrmNyFAPwPVPSVa/zecw2BCEnBwVS2GbrmgzxFUOqW9dk4TCW"
 _SAFE = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain"})
-HEALTH = frozenset({"/-/healthy", "/-/ready", "/healthz", "/livez", "/readyz"})
 METRICS = "/metrics"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -61,15 +60,6 @@ class Role(IntEnum):
     ADMIN = 3
 
 
-def needed(method: str, path: str) -> Role:
-    """Role that a request needs; what nobody thought of needs the highest."""
-    if method in _SAFE:
-        return Role.NOBODY if path in HEALTH else Role.READ
-    if path.startswith("/api/v1/maintenance"):
-        return Role.ADMIN  # it keeps alerts from people
-    return Role.FEEDBACK if path.startswith("/api/v1/") else Role.ADMIN
-
-
 class Access:
     """Decides about every request; a middleware.
 
@@ -79,13 +69,15 @@ class Access:
         Tokens, and what anonymous clients may do.
     config
         Users and rate limit; replaced by :meth:`configure` when its file changes.
-    signed
-        Paths below which a request carries its own proof, such as a signed link; they need no credentials.
+    roles
+        What each route needs, by method and path; what nobody thought of needs the highest, except to look.
     """
 
-    def __init__(self, settings: WebSettings, config: WebConfig, *, clock: Clock, signed: Sequence[str] = ()) -> None:
+    def __init__(
+        self, settings: WebSettings, config: WebConfig, *, clock: Clock, roles: Mapping[tuple[str, str], Role]
+    ) -> None:
         self._settings = settings
-        self._signed = tuple(signed)
+        self._roles = roles
         self._loopback = is_loopback(split_address(settings.listen_address)[0])
         self._limit = _Bucket(config.rate_limit, clock)
         self._clock = clock
@@ -111,9 +103,7 @@ class Access:
         if not self._limit.take():
             raise web.HTTPTooManyRequests(headers={hdrs.RETRY_AFTER: "1"})
         self._check_certificate(request)
-        role = needed(request.method, request.path)
-        if request.path.startswith(self._signed or ("\0",)):
-            role = Role.NOBODY
+        role = self._needed(request)
         if request.method not in _SAFE:
             self._check_origin(request)
         name, has = await self._who(request)
@@ -123,6 +113,13 @@ class Access:
         if request.method in _SAFE:
             return await handler(request)
         return await _audited(request, handler, name)
+
+    def _needed(self, request: web.Request) -> Role:
+        resource = request.match_info.route.resource
+        looks = request.method in _SAFE
+        method = hdrs.METH_GET if looks else request.method
+        place = "" if resource is None else resource.canonical
+        return self._roles.get((method, place), Role.READ if looks else Role.ADMIN)
 
     async def _who(self, request: web.Request) -> tuple[str, Role]:
         kind, _, value = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")

@@ -7,10 +7,9 @@ is let go. Memory is bounded by the number of listeners, and that by a setting.
 
 import asyncio
 import json
+from collections.abc import Mapping
 
 from aiohttp import web
-
-from aiops.web.source import Record
 
 _HEARTBEAT_SECONDS = 15.0
 _PATIENCE_SECONDS = 10.0
@@ -39,7 +38,7 @@ class Events:
         """Pages that listen now."""
         return len(self._listeners)
 
-    def publish(self, record: Record) -> None:
+    def publish(self, record: Mapping[str, object]) -> None:
         """Tell every listener. Costs nothing when there is none."""
         if self._listeners:
             self._newest = f"event: tick\ndata: {json.dumps(dict(record), allow_nan=False)}\n\n".encode()

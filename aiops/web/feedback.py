@@ -4,18 +4,18 @@
 nothing. A link is worth one opinion, needs no password, and expires.
 """
 
-from collections.abc import Mapping
 from html import escape
 
 from aiohttp import web
+from pydantic import ValidationError
 
-from aiops.web import api, page
-from aiops.web.source import Record, Refused, Saying
+from aiops.web import page
+from aiops.web.access import Role
+from aiops.web.api import SOURCE, Call, Route, said
+from aiops.web.asked import ById, Judged, Nothing, Opinion
+from aiops.web.records_told import AskedRecord, OpinionRecords, SaidRecords
+from aiops.web.source import Refused, Saying
 
-LINKS = "/feedback/"
-"""Below it, the token of a link is the proof."""
-_FIELDS = {"alert": str, "incident": str, "judgement": str, "cause": str, "note": str}
-_LONGEST_TEXT = 1000
 _CHOICES = (
     ("true", "It was right: something was wrong."),
     ("false", "It was a false alarm."),
@@ -23,63 +23,63 @@ _CHOICES = (
 )
 
 
-async def _list(request: web.Request) -> web.Response:
-    return api.success(dict(request.app[api.SOURCE].opinions()))
+async def _list(call: Call[Nothing]) -> OpinionRecords:
+    """Newest first. `effects` says what follows now, in sentences; `undoneAt` is null while it stands. `detectors` is
+    the precision of each detector over what was judged within 90 days; null before anything was.
+    """
+    return call.source.opinions()
 
 
-async def _say(request: web.Request) -> web.Response:
-    body = await api.json_object(request)
-    wrong = [name for name, value in body.items() if not isinstance(value, _FIELDS.get(name, type(None)))]
-    if wrong:
-        raise Refused(400, f"{wrong[0]!r} is unknown or no text; expected {', '.join(_FIELDS)}")
-    texts = {name: str(value) for name, value in body.items()}
-    if ("alert" in texts) == ("incident" in texts):
-        raise Refused(400, "expected exactly one of 'alert' (a fingerprint) and 'incident' (an id)")
-    saying = _saying(texts, by="api")
-    said = await request.app[api.SOURCE].say(texts.get("alert", ""), texts.get("incident", ""), saying)
-    return api.success({"feedback": list(said)})
+async def _say(call: Call[Judged]) -> SaidRecords:
+    """Either `alert` or `incident` is needed. The answer holds what was kept, as in the list.
+
+    * **false** widens the threshold of that statistical rule for alike entities of the same job or pool: the first by a
+      third, the third by all of what the highest false score asks for, never more than 4 times.
+    * **true** counts for the detectors, and no threshold widens so far that this alarm would not come again.
+    * **expected** is neither; for 28 days the rule is told only beyond 4 times its threshold at that time of the day.
+    * A cause that was right or wrong at least three times moves in the ranking of causes, at most by a factor of 2.
+
+    Deterministic rules and error budgets do not listen: feedback on them is counted and changes nothing.
+    """
+    asked = call.asked
+    saying = _saying(asked, by="api")
+    return {"feedback": await call.source.say(asked.alert, asked.incident, saying)}
 
 
-async def _undo(request: web.Request) -> web.Response:
-    undone = request.app[api.SOURCE].undo(request.match_info["id"])
-    return api.success({"feedback": [dict(undone)]})
+async def _undo(call: Call[ById]) -> SaidRecords:
+    """Again is no error."""
+    return {"feedback": [call.source.undo(call.asked.id)]}
 
 
 async def _ask(request: web.Request) -> web.Response:
-    asked = request.app[api.SOURCE].asked(request.match_info["token"])
+    asked = request.app[SOURCE].asked(request.match_info["token"])
     return _answer(_question(asked), 200)
 
 
 async def _tell(request: web.Request) -> web.Response:
-    form = await request.post()
-    saying = _saying({name: value for name, value in form.items() if isinstance(value, str)}, by="link")
-    said = await request.app[api.SOURCE].say_by_link(request.match_info["token"], saying)
-    effects = said.get("effects")
-    lines = "".join(f"<li>{escape(str(line))}</li>" for line in (effects if isinstance(effects, list) else ()))
-    undo = f"<p>To take it back: <code>aiops feedback undo {escape(str(said.get('id')))}</code></p>"
+    try:
+        opinion = Opinion.model_validate(dict(await request.post()))
+    except ValidationError as error:
+        raise Refused(400, said(error)) from None
+    kept = await request.app[SOURCE].say_by_link(request.match_info["token"], _saying(opinion, by="link"))
+    lines = "".join(f"<li>{escape(line)}</li>" for line in kept["effects"])
+    undo = f"<p>To take it back: <code>aiops feedback undo {escape(kept['id'])}</code></p>"
     return _answer(page.frame("aiops feedback", f"<h1>Thank you</h1><ul>{lines}</ul>{undo}", up="../"), 200)
 
 
-def _saying(texts: Mapping[str, str], *, by: str) -> Saying:
-    long = [name for name, text in texts.items() if len(text) > _LONGEST_TEXT]
-    if long:
-        raise Refused(400, f"{long[0]!r} is longer than {_LONGEST_TEXT} characters")
-    known = [value for value, _ in _CHOICES]
-    judgement = texts.get("judgement", "")
-    if judgement not in known:
-        raise Refused(400, f"'judgement' is {judgement!r}; expected one of {', '.join(known)}")
-    return Saying(judgement, texts.get("cause", "").strip(), texts.get("note", "").strip(), by)
+def _saying(opinion: Opinion, *, by: str) -> Saying:
+    return Saying(str(opinion.judgement), opinion.cause, opinion.note, by)
 
 
-def _question(asked: Record) -> str:
+def _question(asked: AskedRecord) -> str:
     choices = "".join(
         f'<p><label><input type="radio" name="judgement" value="{value}" required> {escape(text)}</label></p>'
         for value, text in _CHOICES
     )
     body = (
-        f"<h1>{escape(str(asked.get('summary')))}</h1>"
-        f"<p>{escape(str(asked.get('alert')))}: {escape(str(asked.get('series')))}, "
-        f"since {escape(str(asked.get('startsAt')))}. What was it?</p>"
+        f"<h1>{escape(asked['summary'])}</h1>"
+        f"<p>{escape(asked['alert'])}: {escape(asked['series'])}, "
+        f"since {escape(str(asked['startsAt']))}. What was it?</p>"
         f'<form method="post">{choices}'
         '<p><label>What was the cause? <input name="cause" maxlength="200"></label></p>'
         '<p><label>A note: <input name="note" maxlength="1000" size="60"></label></p>'
@@ -97,12 +97,18 @@ def _answer(text: str, status: int) -> web.Response:
     return response
 
 
-def routes() -> list[web.RouteDef]:
-    """Every route of this module."""
-    return [
-        web.get("/api/v1/feedback", _list),
-        web.post("/api/v1/feedback", _say),
-        web.post("/api/v1/feedback/{id}/undo", _undo),
-        web.get("/feedback/{token}", _ask),
-        web.post("/feedback/{token}", _tell),
-    ]
+_UNKNOWN = {404: "there is no such alert, incident or opinion, or it is forgotten by now"}
+_SPENT = {404: "the link was not made here, or its alert is forgotten by now",
+          410: "the link is too old or was used before"}  # fmt: skip
+ROUTES = (
+    Route("GET", "/api/v1/feedback", _list, "what people said about alerts, and what followed"),
+    Route("POST", "/api/v1/feedback", _say, "says what an alert or every alert of an incident was", Role.FEEDBACK,
+          refusals=_UNKNOWN),
+    Route("POST", "/api/v1/feedback/{id}/undo", _undo, "takes one back", Role.FEEDBACK, refusals=_UNKNOWN),
+    Route("GET", "/feedback/{token}", _ask,
+          "asks a person what an alert was; looking changes nothing. Alerts carry the link as `feedback_url`",
+          Role.NOBODY, refusals=_SPENT, content=("text/html",)),
+    Route("POST", "/feedback/{token}", _tell,
+          "the answer, without a password; once per link, for 14 days after the start of the alert",
+          Role.NOBODY, refusals={400: "it is no answer", **_SPENT}, content=("text/html",)),
+)  # fmt: skip

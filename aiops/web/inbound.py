@@ -10,10 +10,23 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from aiops.incidents.external import Told
-from aiops.web import api
+from aiops.web.access import Role
+from aiops.web.api import SOURCE, Route, success
+from aiops.web.records_told import InboundRecord
 from aiops.web.source import Refused
 
 LARGEST_BODY_BYTES = 4 * 1024 * 1024
@@ -32,13 +45,9 @@ class _Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class _Payload(_Lenient):
-    version: Literal["4"]
-    groupKey: str  # noqa: N815 - Alertmanager's name
-    alerts: list[Any]
+class Alert(_Lenient):
+    """One alert."""
 
-
-class _Alert(_Lenient):
     status: Literal["firing", "resolved"]
     labels: Annotated[dict[_Name, _Value], Field(min_length=1, max_length=_MOST_LABELS)]
     annotations: Annotated[dict[_Name, str], Field(max_length=_MOST_LABELS)] = {}
@@ -48,8 +57,23 @@ class _Alert(_Lenient):
     fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,16}$")]
 
 
-_PAYLOAD = TypeAdapter(_Payload)
-_ALERT = TypeAdapter(_Alert)
+class _Documented:
+    """In documents the alerts are what they should be; each is checked apart, so that a bad one costs itself alone."""
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(TypeAdapter(list[Alert]).core_schema)
+
+
+class Payload(_Lenient):
+    """A webhook payload of version 4."""
+
+    version: Literal["4"]
+    groupKey: str  # noqa: N815 - Alertmanager's name
+    alerts: Annotated[list[Any], _Documented()]
+
+
+_PAYLOAD = TypeAdapter(Payload)
+_ALERT = TypeAdapter(Alert)
 
 
 def parsed(body: bytes) -> tuple[list[Told], list[str]]:
@@ -83,11 +107,29 @@ def parsed(body: bytes) -> tuple[list[Told], list[str]]:
 
 
 async def _receive(request: web.Request) -> web.Response:
+    """A payload of version 4, as Alertmanager sends it; keys that are not known are skipped. Each alert is joined to
+    what we watch by its labels, opens an incident or enriches the one that is open there, and what is known of the
+    cause goes on to the receivers of incidents. It is never sent to an Alertmanager again, and alerts of ours that
+    come back are left out.
+
+    ```yaml
+    receivers:
+    - name: aiops
+      webhook_configs:
+      - url: http://aiops:9797/api/v1/alertmanager
+        max_alerts: 1000
+        http_config: {authorization: {credentials_file: /etc/alertmanager/aiops.token}}
+    ```
+
+    The answer has `accepted` (kept, also over a kill), `news` (of these, what was not known yet), `own` (ours, left
+    out), `refused` and `problems` (alerts that cannot be understood; they cost themselves alone). An Alertmanager
+    repeats after 503 and 408, and not after 400 (no such payload) and 413. The same message may come any number of
+    times. An alert that is not repeated for `incidents.external_ttl` ends.
+    """
     told, problems = parsed(await _body(request))
-    answer = request.app[api.SOURCE].told(told)
-    response = api.success({**answer, "refused": len(problems), "problems": problems[:10]})
-    response.set_status(202)
-    return response
+    taken = request.app[SOURCE].told(told)
+    record: InboundRecord = {**taken, "refused": len(problems), "problems": problems[:10]}
+    return success(record, status=202)
 
 
 async def _body(request: web.Request) -> bytes:
@@ -105,7 +147,7 @@ async def _body(request: web.Request) -> bytes:
     return b"".join(pieces)
 
 
-def _told(alert: _Alert) -> Told:
+def _told(alert: Alert) -> Told:
     firing = alert.status == "firing"
     return Told(
         fingerprint=alert.fingerprint.zfill(16),
@@ -129,6 +171,10 @@ def _first(error: ValidationError) -> str:
     return f"{where}: {first['msg']}"[:300]
 
 
-def routes() -> list[web.RouteDef]:
-    """Every route of this module."""
-    return [web.post("/api/v1/alertmanager", _receive)]
+ROUTES = (
+    Route("POST", "/api/v1/alertmanager", _receive,
+          "what an Alertmanager tells its webhook receivers: alerts of others", Role.FEEDBACK,
+          status=202, body=Payload, answer=InboundRecord,
+          refusals={408: "no whole body came within 10 s", 413: "over 4 MiB or 1000 alerts",
+                    503: "5000 alerts of others stand"}),
+)  # fmt: skip

@@ -1,27 +1,24 @@
-"""The HTTP server: health and lifecycle as Prometheus has them, metrics, API, page."""
+"""The HTTP server: every route behind access, errors in the envelope, security headers on everything."""
 
 import errno
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
-from urllib.parse import quote
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
-from aiops.web import api, feedback, files, inbound, maintenance
+from aiops.web import api, files, fleet, own
 from aiops.web.access import Access, is_loopback
 from aiops.web.events import Events
 from aiops.web.metrics import MetricsPage
 from aiops.web.settings import WebSettings, split_address
-from aiops.web.source import Refused, ReloadFailed, Source
+from aiops.web.source import Refused, Source
 from aiops.web.web_config import WebConfig, WebFile
 
 _LOG = logging.getLogger("aiops.web")
-_METRICS: web.AppKey[MetricsPage] = web.AppKey("metrics", MetricsPage)
-_FILES: web.AppKey[Mapping[str, files.StaticFile]] = web.AppKey("files", Mapping)
 _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -39,8 +36,8 @@ _KINDS = {
     429: "too_many_requests",
     503: "unavailable",
 }
-SIGNED = (feedback.LINKS,)
-"""Paths below which a request carries its own proof."""
+ROLES = {(route.method, route.place): route.role for route in own.ROUTES}
+"""Role that each route needs."""
 _KEPT = ("Allow", "Retry-After", "WWW-Authenticate")
 _HEADERS: web.AppKey[dict[str, str]] = web.AppKey("headers", dict)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -72,87 +69,19 @@ async def _secure(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.setdefault(name, value)
 
 
-async def _metrics(request: web.Request) -> web.Response:
-    body, content_type = request.app[_METRICS].render(request.headers.get("Accept", ""))
-    return web.Response(body=body, headers={"Content-Type": content_type})
-
-
-async def _healthy(_: web.Request) -> web.Response:
-    return web.Response(text="aiops is healthy.\n")
-
-
-async def _ready(request: web.Request) -> web.Response:
-    reason = request.app[api.SOURCE].not_ready()
-    if reason:
-        return web.Response(status=503, text=f"aiops is not ready: {reason}\n")
-    return web.Response(text="aiops is ready.\n")
-
-
-async def _reload(request: web.Request) -> web.Response:
-    try:
-        await request.app[api.SOURCE].reload()
-    except ReloadFailed as error:
-        return web.Response(status=500, text=f"failed to reload config: {error}\n")
-    return web.Response(text="")
-
-
-async def _reload_is_off(_: web.Request) -> web.Response:
-    return web.Response(status=403, text="Lifecycle API is not enabled (web.enable_lifecycle).\n")
-
-
-async def _page(request: web.Request) -> web.Response:
-    return files.answer(request, request.app[_FILES]["index.html"])
-
-
-async def _static(request: web.Request) -> web.Response:
-    found = request.app[_FILES].get(request.match_info["name"])
-    if found is None:
-        raise web.HTTPNotFound
-    return files.answer(request, found)
-
-
-async def _incident(request: web.Request) -> web.Response:
-    """Alerts link here; the view is part of the page."""
-    there = f"../#/incidents/{quote(request.match_info['id'], safe='')}"
-    return web.Response(status=302, headers={"Location": there})
-
-
-async def _runbook(request: web.Request) -> web.Response:
-    text = request.app[api.SOURCE].runbook(request.match_info["slug"])
-    if text is None:
-        return web.Response(status=404, text="There is no such runbook.\n")
-    return web.Response(text=text, content_type="text/markdown", charset="utf-8")
-
-
 def build(
     source: Source, settings: WebSettings, access: Access | None = None, events: Events | None = None
 ) -> web.Application:
     """Return the application; it listens to nobody until :meth:`Server.start`."""
-    access = access or Access(settings, WebConfig(), clock=SYSTEM_CLOCK, signed=SIGNED)
+    access = access or Access(settings, WebConfig(), clock=SYSTEM_CLOCK, roles=ROLES)
     app = web.Application(middlewares=[_answer_safely, _checked(access)], client_max_size=64 * 1024)
     app[api.SOURCE] = source
-    app[_METRICS] = MetricsPage(source.families)
-    app[api.EVENTS] = events = events or Events(settings.max_listeners)
-    app[_FILES] = files.load()
+    app[own.SETTINGS] = settings
+    app[own.METRICS] = MetricsPage(source.families)
+    app[own.FILES] = files.load()
+    app[fleet.EVENTS] = events = events or Events(settings.max_listeners)
     app[_HEADERS] = dict(_SECURITY_HEADERS)
-    reload = _reload if settings.enable_lifecycle else _reload_is_off
-    app.add_routes(
-        [
-            web.get("/", _page),
-            web.get("/static/{name:.+}", _static),
-            web.get("/metrics", _metrics),
-            web.get("/incidents/{id}", _incident),
-            web.get("/runbooks/{slug}", _runbook),
-            *(web.get(path, _healthy) for path in ("/-/healthy", "/healthz", "/livez")),
-            *(web.get(path, _ready) for path in ("/-/ready", "/readyz")),
-            web.post("/-/reload", reload),
-            web.put("/-/reload", reload),
-            *api.routes(),
-            *feedback.routes(),
-            *inbound.routes(),
-            *maintenance.routes(),
-        ]
-    )
+    app.add_routes([route.definition() for route in own.ROUTES])
 
     async def let_go(_: web.Application) -> None:
         await events.close()
@@ -189,7 +118,7 @@ class Server:
     ) -> None:
         self._settings = settings
         self._file = file or WebFile(WebConfig())
-        self._access = Access(settings, self._file.config, clock=clock, signed=SIGNED)
+        self._access = Access(settings, self._file.config, clock=clock, roles=ROLES)
         self.events = Events(settings.max_listeners)
         self._app = build(source, settings, self._access, self.events)
         self._runner = web.AppRunner(self._app, access_log=None, handle_signals=False, shutdown_timeout=2.0)

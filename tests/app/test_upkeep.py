@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from aiops.app.pipeline import Pipeline
 from aiops.app.upkeep import MOST_WINDOWS, Upkeep
 from aiops.collect.nvml_watch import Enabled, NvmlSettings
 from aiops.collect.settings import JobSettings, ScrapeSettings
+from aiops.incidents.policy_settings import Skip
 from aiops.kit.clock import Clock
 from aiops.lab.fleet import Fleet
 from aiops.signals.types import Columns, Entity, EntityKind, MarkKind, Reading, SeriesKey, SourceStatus
 from aiops.store.journal import Journal
 from aiops.store.settings import StoreSettings
 from aiops.store.view import ArchiveView
+from aiops.web.asked import Change, Plan
 from aiops.web.settings import WebSettings
 from aiops.web.source import Refused
 from tests.kit.kubernetes_api import Api, pod
@@ -67,12 +70,14 @@ def desk(tmp_path: Path) -> Any:
 
 
 def test_a_window_is_planned_listed_kept_and_ended(desk: Desk, tmp_path: Path) -> None:
-    record = desk.upkeep.begin({"name": "racks", "lasts": "2h", "matches": {"pool": "chat"}}, "ann")
+    record = desk.upkeep.begin(Plan(name="racks", lasts=7200.0, matches={"pool": "chat"}), "ann")
     assert record | {"id": ""} == {
         "id": "", "name": "racks", "state": "active", "begins": "2023-11-14T22:13:20.000Z",
         "ends": "2023-11-15T00:13:20.000Z", "matches": {"pool": "chat"}, "skip": ["alert", "learning"], "by": "ann",
     }  # fmt: skip
-    later = desk.upkeep.begin({"name": "next", "lasts": 60, "begins": "2023-11-15T22:00:00Z", "skip": ["learning"]}, "")
+    later = desk.upkeep.begin(
+        Plan(name="next", lasts=60, begins=datetime(2023, 11, 15, 22, tzinfo=UTC), skip=(Skip.LEARNING,)), ""
+    )
     assert later["state"] == "planned"
     assert [one["name"] for one in desk.upkeep.records()] == ["racks", "next"]
     desk.tick()
@@ -87,31 +92,18 @@ def test_a_window_is_planned_listed_kept_and_ended(desk: Desk, tmp_path: Path) -
     assert Desk(tmp_path).upkeep.records() == []
 
 
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        ({"lasts": 60}, "name: Field required"),
-        ({"name": "x", "lasts": "soon"}, "lasts: .*'soon' is not a duration"),
-        ({"name": "x", "lasts": 0}, "lasts: .*greater than 0"),
-        ({"name": "x", "lasts": 60, "begins": "2030-01-01T00:00:00"}, "begins: expected a time with its zone"),
-        ({"name": "x", "lasts": 60, "begins": "2020-01-01T00:00:00Z"}, "over already"),
-        ({"name": "x", "lasts": 60, "matches": {"pool": ""}}, "matches: .*expected a value"),
-        ({"name": "x", "lasts": 60, "skip": ["sleep"]}, "skip.0: .*'alert' or 'learning'"),
-        ({"name": "x", "lasts": 60, "who": "me"}, "who: Extra inputs"),
-    ],
-)
-def test_a_bad_plan_says_what_is_wrong(desk: Desk, body: dict[str, object], reason: str) -> None:
-    with pytest.raises(Refused, match=reason) as refused:
-        desk.upkeep.begin(body, "")
+def test_a_window_that_would_be_over_is_refused(desk: Desk) -> None:
+    with pytest.raises(Refused, match="over already") as refused:
+        desk.upkeep.begin(Plan(name="x", lasts=60, begins=datetime(2020, 1, 1, tzinfo=UTC)), "")
     assert refused.value.status == 400
     assert desk.upkeep.records() == []
 
 
 def test_the_number_of_windows_is_bounded_and_an_unknown_one_is_not_found(desk: Desk) -> None:
     for _ in range(MOST_WINDOWS):
-        desk.upkeep.begin({"name": "x", "lasts": 60}, "")
+        desk.upkeep.begin(Plan(name="x", lasts=60), "")
     with pytest.raises(Refused, match="end some first") as refused:
-        desk.upkeep.begin({"name": "x", "lasts": 60}, "")
+        desk.upkeep.begin(Plan(name="x", lasts=60), "")
     assert refused.value.status == 503
     with pytest.raises(Refused, match="there is no window 'zz'"):
         desk.upkeep.end("zz")
@@ -124,12 +116,10 @@ def test_a_deploy_marks_the_widest_that_matches(desk: Desk) -> None:
         ({"instance": "a:*"}, {"replica"}),
         ({"node": "n1"}, {"node"}),
     ):
-        records = desk.upkeep.mark({"text": "1.4 became 1.5", "matches": matches})
+        records = desk.upkeep.mark(Change(text="1.4 became 1.5", matches=matches))
         assert {record["entity"]["kind"] for record in records} == kinds  # type: ignore[index]
     with pytest.raises(Refused, match="nothing that is watched matches pool=nope"):
-        desk.upkeep.mark({"text": "x", "matches": {"pool": "nope"}})
-    with pytest.raises(Refused, match="text: "):
-        desk.upkeep.mark({"text": ""})
+        desk.upkeep.mark(Change(text="x", matches={"pool": "nope"}))
     marks = desk.upkeep.take()
     assert {mark.kind for mark in marks} == {MarkKind.DEPLOY}
     assert desk.upkeep.take() == ()
@@ -227,7 +217,7 @@ async def test_over_http_and_by_command(daemon: Daemon, capsys: pytest.CaptureFi
             (window,) = (await answer.json())["data"]["windows"]
         assert (window["by"], window["skip"]) == ("local", ["alert"])
         async with session.post("/api/v1/maintenance", json={"name": "x"}) as answer:
-            assert (answer.status, (await answer.json())["error"]) == (400, "lasts: Field required")
+            assert (answer.status, (await answer.json())["error"]) == (400, "lasts is missing")
         async with session.post("/api/v1/marks", json={"text": "x"}) as answer:
             assert answer.status == 404
     assert f"{window['ends'][5:10]} {window['ends'][11:16]}Z" in (await aiops("maintenance", "list"))[1]

@@ -3,8 +3,9 @@ present read over real HTTP."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -140,8 +141,8 @@ async def running(daemon: Daemon) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def demo_house(folder: Path, dead_port: int) -> AsyncIterator[tuple[Daemon, str]]:
-    """The daemon and its address. One replica hangs since two and a half minutes, one target is not there."""
+async def demo_house(folder: Path, dead_port: int | None = None) -> AsyncIterator[tuple[Daemon, str]]:
+    """The daemon and its address. One replica hangs since two and a half minutes; no target answers at a dead port."""
     fleet = Fleet(3, model=MODEL, shape=Shape(arrivals_per_second=2.5))
     for replica in fleet.replicas:
         replica.engine.now = time.monotonic() - PAST_SECONDS
@@ -155,19 +156,46 @@ async def demo_house(folder: Path, dead_port: int) -> AsyncIterator[tuple[Daemon
     exporter.add_routes([web.get("/metrics", gpus)])
     async with TestServer(exporter) as server:
         urls = [replica.url for replica in fleet.replicas]
-        gpu_url, dead = f"http://127.0.0.1:{server.port}/metrics", f"http://127.0.0.1:{dead_port}/metrics"
-        daemon = Daemon(config(folder, {"demo": [*urls, dead], "gpus": [gpu_url]}))
+        dead = [] if dead_port is None else [f"http://127.0.0.1:{dead_port}/metrics"]
+        gpu_url = f"http://127.0.0.1:{server.port}/metrics"
+        daemon = Daemon(config(folder, {"demo": [*urls, *dead], "gpus": [gpu_url]}))
         sources = [_Source("demo", f"127.0.0.1:{replica.port}") for replica in fleet.replicas]
         sources.append(_Source("gpus", f"127.0.0.1:{server.port}"))
         await _live_through(daemon, fleet, sources)
         async with running(daemon) as url:
             alerts = daemon.pipeline.machine.alerts
-            await until(
-                lambda: {"EngineStuck", "TargetDown"} <= {key.rule for key, one in alerts.items() if one.active}
-            )
+            awaited = {"EngineStuck", "TargetDown"} if dead else {"EngineStuck"}
+            await until(lambda: awaited <= {key.rule for key, one in alerts.items() if one.active})
             await daemon.capacity.step(daemon.pipeline.ring)
             yield daemon, url
     await fleet.stop()
+
+
+@contextmanager
+def in_thread(house: AbstractAsyncContextManager[str]) -> Iterator[str]:
+    """A house with an event loop and a thread of its own, for tests that block; gives its address."""
+    ready: Future[str] = Future()
+    done = asyncio.Event()
+
+    async def live() -> None:
+        try:
+            async with house as url:
+                ready.set_result(url)
+                await done.wait()
+        except BaseException as error:
+            if not ready.done():
+                ready.set_exception(error)
+            raise
+
+    with ThreadPoolExecutor(1) as pool:
+        loop = pool.submit(asyncio.new_event_loop).result()
+        living = pool.submit(loop.run_until_complete, live())
+        try:
+            yield ready.result()
+        finally:
+            loop.call_soon_threadsafe(done.set)
+            living.result()
+            pool.submit(loop.close).result()
 
 
 def crowd(replicas: int, names: Sequence[str] = ()) -> Reading:

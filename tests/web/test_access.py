@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from aiops.web.access import HEALTH, Access, Passwords, Role, is_loopback, needed
-from aiops.web.server import build
+from aiops.web.access import Access, Passwords, Role, is_loopback
+from aiops.web.server import ROLES, build
 from aiops.web.settings import WebSettings
 from aiops.web.web_config import WebConfig
 from tests.web.test_server import House
@@ -22,6 +22,8 @@ TOKENS = [
 ]
 PASSWORD = "correct horse battery staple"
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+MORE = {("POST", "/api/v1/written"): Role.FEEDBACK}
+HEALTH = {"/-/healthy", "/-/ready", "/healthz", "/livez", "/readyz"}
 BEYOND = {"listen_address": "0.0.0.0:9797"}
 
 
@@ -42,15 +44,14 @@ def asked(
     settings: dict[str, object], config: dict[str, object] | None = None, clock: Hands | None = None
 ) -> TestClient:
     web_settings = WebSettings.model_validate(settings)
-    access = Access(web_settings, WebConfig.model_validate(config or {}), clock=clock or Hands(), signed=("/signed/",))
+    access = Access(web_settings, WebConfig.model_validate(config or {}), clock=clock or Hands(), roles=ROLES | MORE)
     app = build(House(), web_settings, access)
 
     async def write(_: web.Request) -> web.Response:
         return web.Response(text="written")
 
     app.router.add_post("/api/v1/written", write)
-    app.router.add_get("/signed/x", write)
-    app.router.add_post("/signed/x", write)
+    app.router.add_post("/api/v1/undeclared", write)
     return TestClient(TestServer(app))
 
 
@@ -111,11 +112,10 @@ async def test_with_credentials_every_path_but_health_asks_for_them() -> None:
         assert app is not None
         paths = {route.resource.canonical for route in app.router.routes() if route.resource is not None}
         assert len(paths) > 10
-        for path in paths - HEALTH - {"/signed/x"}:
+        for path in paths - HEALTH - {"/feedback/{token}"}:
             answer = await client.get(path.replace("{", "").replace("}", ""))
             assert answer.status == 401, path
             assert answer.headers["WWW-Authenticate"] == 'Basic realm="aiops"'
-        assert (await client.get("/signed/x")).status == 200
 
 
 async def test_a_browser_shows_a_token_as_the_password_of_its_name() -> None:
@@ -126,10 +126,28 @@ async def test_a_browser_shows_a_token_as_the_password_of_its_name() -> None:
         assert (await client.get("/", headers=basic("grafana", "admin-token-0123456789"))).status == 401
 
 
-def test_what_nobody_thought_of_needs_the_highest_role() -> None:
-    assert needed("POST", "/new") is Role.ADMIN
-    assert needed("BREW", "/-/healthy") is Role.ADMIN
-    assert needed("DELETE", "/api/v1/feedback/3") is Role.FEEDBACK
+async def test_what_nobody_thought_of_needs_the_highest_role() -> None:
+    async with asked({"tokens": TOKENS}) as client:
+        for method, path, status in (
+            ("POST", "/api/v1/undeclared", 200),
+            ("DELETE", "/api/v1/feedback/3", 404),
+            ("DELETE", "/-/healthy", 405),
+            ("GET", "/-/reload", 405),
+        ):
+            for token, answer in (("feedback-token-012345", 403 if method != "GET" else status),
+                                  ("admin-token-0123456789", status)):  # fmt: skip
+                assert (await client.request(method, path, headers=bearer(token))).status == answer, (method, path)
+
+
+def test_only_health_and_signed_links_ask_for_nothing() -> None:
+    open_to_all = {path for (_, path), role in ROLES.items() if role is Role.NOBODY}
+    assert open_to_all == HEALTH | {"/feedback/{token}"}
+    assert {route for route, role in ROLES.items() if role is Role.ADMIN} == {
+        ("POST", "/-/reload"), ("PUT", "/-/reload"),
+        ("POST", "/api/v1/maintenance"), ("POST", "/api/v1/maintenance/{id}/end"),
+    }  # fmt: skip
+    assert all(role > Role.READ for (method, path), role in ROLES.items()
+               if method != "GET" and path != "/feedback/{token}")  # fmt: skip
 
 
 async def test_a_token_file_may_be_rotated_and_a_missing_one_lets_nobody_in(tmp_path: Path) -> None:

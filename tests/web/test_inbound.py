@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from aiops.incidents.external import Told
 from aiops.web import inbound
 from aiops.web.server import build
 from aiops.web.settings import Role, TokenSettings, WebSettings
-from aiops.web.source import Record, Refused
+from aiops.web.source import Refused
 
+Record = Mapping[str, Any]
 PATH = "/api/v1/alertmanager"
 TOKEN = "feedback-token-0123456789"
 JSON = {"Content-Type": "application/json"}

@@ -230,7 +230,7 @@ async def test_relabelling_can_be_tried(browser: Browser, demo: tuple[Daemon, st
         await expect(page.page.get_by_text('{"b":"2"}').first).to_be_visible()
         await page.page.get_by_label("labels").fill("no JSON")
         await page.page.get_by_role("button", name="Try").click()
-        await expect(page.page.get_by_role("alert")).to_contain_text("expected: a JSON object of texts")
+        await expect(page.page.get_by_role("alert")).to_contain_text("expected a JSON object of texts")
         assert await page.axe() == []
     assert [text for text in page.complaints if "400 (Bad Request)" not in text] == []
 

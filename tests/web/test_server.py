@@ -1,5 +1,6 @@
 """The HTTP surface: health, envelope, headers, escaping, own metrics."""
 
+import re
 import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -10,9 +11,12 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.telemetry import Family, FamilyKind, exported_name
+from aiops.web.asked import SeriesFilter, Span
 from aiops.web.server import Server, build
 from aiops.web.settings import WebSettings, split_address
-from aiops.web.source import Record, Refused, ReloadFailed, SeriesFilter, Span
+from aiops.web.source import Refused, ReloadFailed
+
+Record = Mapping[str, Any]
 
 
 class House:
@@ -66,12 +70,12 @@ class House:
         return "interval: 5s\n"
 
     def history(self, wanted: SeriesFilter) -> Record:
-        return {"asked": list(wanted), "at": [float(number) for number in range(3000)]}
+        return {"asked": list(wanted.model_dump().values()), "at": [float(number) for number in range(3000)]}
 
     async def changes(self, span: Span) -> Record:
         if span.start < 10:
             raise Refused(400, "there is nothing to compare")
-        return {"asked": list(span)}
+        return {"asked": list(span.model_dump().values())}
 
     def relabelled(self, job: str, labels: Mapping[str, str]) -> Record:
         return {"job": job, "labels": dict(labels)}
@@ -303,11 +307,11 @@ async def test_changes_are_asked_for_by_time(client: TestClient) -> None:
     ("query", "told"),
     [
         ("range", "signal is missing"),
-        ("range?signal=x&limit=0", "limit is '0'; expected a number from 1 to 50"),
+        ("range?signal=x&limit=0", "limit is '0': Input should be greater than or equal to 1"),
         ("range?signal=x&limit=inf", "limit is 'inf'"),
         ("range?signal=x&sinal=y", "unknown parameter 'sinal'; expected signal, stat, entity, limit"),
-        ("changes", "from is ''; expected a number from 0"),
-        ("changes?from=20&to=10", "to is '10'; expected a number from 20"),
+        ("changes", "from is missing"),
+        ("changes?from=20&to=10", "'to' is 10; expected a number from 20, which is 'from'"),
         ("changes?from=1&to=2", "there is nothing to compare"),
         ("changes?from=nan&to=2", "from is 'nan'"),
     ],
@@ -324,7 +328,7 @@ async def test_relabelling_is_tried_with_labels_of_text(client: TestClient) -> N
     for wrong in ("{", "[]", '{"a":1}', "[" * 2000):
         answer = await client.get("/api/v1/targets/relabel", params={"labels": wrong})
         assert answer.status == 400
-        assert "a JSON object of texts" in (await answer.json())["error"]
+        assert re.search("JSON object of texts|valid dictionary|valid string", (await answer.json())["error"])
 
 
 async def test_one_listener_too_many_is_told_to_ask_instead(house: House) -> None:
@@ -340,7 +344,13 @@ async def test_one_listener_too_many_is_told_to_ask_instead(house: House) -> Non
 async def test_a_question_needs_words(client: TestClient) -> None:
     data = await (await client.get("/api/v1/ask", params={"q": "为什么?"})).json()
     assert data["data"]["question"] == "为什么?"
-    for bad in ({}, {"q": ""}, {"q": "x" * 401}, {"q": "x", "p": "y"}):
+    for bad, told in (
+        ({}, "q is missing"),
+        ({"q": " "}, "q is ' ': String should have at least 1 character"),
+        ({"q": "x" * 401}, "at most 400 characters"),
+        ({"q": "x", "p": "y"}, "unknown parameter 'p'; expected q"),
+        ([("q", "x"), ("q", "y")], "the parameter q is there more than once"),
+    ):
         answer = await client.get("/api/v1/ask", params=bad)
         assert answer.status == 400
-        assert "a question of at most 400 characters" in (await answer.json())["error"]
+        assert told in (await answer.json())["error"]

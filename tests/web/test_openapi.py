@@ -1,0 +1,104 @@
+"""The OpenAPI document says what the daemon answers: its own examples, and everything that schemathesis thinks of."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]  # it ships no types
+import pytest
+from aiohttp import ClientSession
+
+from aiops.app.api_page import heading
+from aiops.web.own import ROUTES, openapi
+from tests.web.api_answers import EXAMPLES, answers
+from tests.web.demo_house import demo_house, in_thread
+
+pytestmark = pytest.mark.timeout(120)
+RECORDED: Mapping[str, Any] = json.loads(EXAMPLES.read_text())
+BY_HEADING = {heading(route): route for route in ROUTES}
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The demo, some minutes old, on loopback, where nobody is asked for credentials."""
+
+    @asynccontextmanager
+    async def demo() -> AsyncIterator[str]:
+        async with demo_house(tmp_path_factory.mktemp("demo")) as (_, url):
+            yield url
+
+    with in_thread(demo()) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def live(house: str) -> Mapping[str, Any]:
+    """What the daemon answers to the questions of the examples."""
+
+    async def ask() -> Mapping[str, Any]:
+        async with ClientSession(house) as session:
+            return await answers(session)
+
+    return asyncio.run(ask())
+
+
+def closed(schema: Any) -> Any:
+    """The same schema, but a field that it does not name is an error."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    found = {key: closed(value) for key, value in schema.items()}
+    return {"additionalProperties": False, **found} if "properties" in schema and "type" in schema else found
+
+
+def wrong(heading: str, data: Any) -> list[str]:
+    """What the document says against an answer."""
+    document, route = openapi(), BY_HEADING[heading]
+    operation = document["paths"][route.place][route.method.lower()]  # type: ignore[index]
+    (content,) = operation["responses"][str(route.status)]["content"].values()
+    answer = {"status": "success", "data": data} if route.envelope else data
+    schema = closed({"components": document["components"], **content["schema"]})
+    return [
+        f"{error.json_path}: {error.message}" for error in jsonschema.Draft202012Validator(schema).iter_errors(answer)
+    ]
+
+
+def test_the_document_is_an_openapi_document() -> None:
+    document = openapi()
+    for schema in document["components"]["schemas"].values():  # type: ignore[index]
+        jsonschema.Draft202012Validator.check_schema(schema)
+    operations = [one for path in document["paths"].values() for one in path.values()]  # type: ignore[attr-defined]
+    assert len({one["operationId"] for one in operations}) == len(operations) == len(ROUTES)
+
+
+def test_every_record_has_an_example() -> None:
+    """Of a real run; the two documents are files of their own."""
+    told = {name for name, route in BY_HEADING.items() if route.answered is not None}
+    assert told - set(RECORDED) == {"GET /api/v1/config", "GET /api/v1/openapi.json"}
+    assert set(RECORDED) <= told
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_an_example_is_what_the_daemon_answers(live: Mapping[str, Any], name: str) -> None:
+    assert wrong(name, live[name]) == []
+    assert wrong(name, RECORDED[name]) == []
+
+
+def test_a_field_that_is_missing_or_unknown_is_noticed(live: Mapping[str, Any]) -> None:
+    status = dict(live["GET /api/v1/status"])
+    assert wrong("GET /api/v1/status", {**status, "surprise": 1})
+    assert wrong("GET /api/v1/status", {**status, "ticks": "7"})
+    del status["ticks"]
+    assert wrong("GET /api/v1/status", status)
+
+
+def test_the_daemon_serves_its_document(house: str) -> None:
+    async def ask() -> Any:
+        async with ClientSession(house) as session, session.get("/api/v1/openapi.json") as answer:
+            return await answer.json()
+
+    assert asyncio.run(ask()) == json.loads(json.dumps(openapi()))
+    assert json.loads((EXAMPLES.parent / "openapi.json").read_text()) == openapi()
