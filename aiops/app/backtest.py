@@ -10,7 +10,7 @@ Rules count points. Where the past has fewer of them than the daemon takes, ever
 proportionally longer: at a step of 30 s, 3 of 4 points are a minute and a half.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from math import nan
@@ -19,10 +19,10 @@ import numpy as np
 
 from aiops.app.assembly import build_pipeline
 from aiops.app.config import Config
+from aiops.app.fit_parts import fit
+from aiops.app.parts import Engine, Here
 from aiops.app.pipeline import Outcome, Pipeline
 from aiops.detect.base import AlertKey, Severity
-from aiops.detect.fit import solve
-from aiops.detect.fitting import part, prefixed
 from aiops.incidents.alert import Transition
 from aiops.signals.types import Entity, Labels, Reading, SourceStatus
 
@@ -65,6 +65,15 @@ class Recorded:
     def __post_init__(self) -> None:
         if not self.answers:
             raise ValueError("there is nothing to replay: no answer of any source")
+
+    def step_of(self, at: float) -> int:
+        """In which step a time lies, counted from 1."""
+        return round((at - self.answers[0].at) / self.step_seconds + 0.5)
+
+    @property
+    def steps(self) -> int:
+        """How many steps it has; there may be none in some."""
+        return round((self.answers[-1].at - self.answers[0].at) / self.step_seconds) + 1
 
     @property
     def weeks(self) -> float:
@@ -148,7 +157,14 @@ class Decisions:
             self.fired[place] = replace(self.fired[place], ended_at=at)
 
 
-def run(recorded: Recorded, config: Config, *, fits: bool) -> Decisions:
+def run(
+    recorded: Recorded,
+    config: Config,
+    *,
+    fits: bool,
+    engine: Engine | None = None,
+    told: Callable[[int, int], None] | None = None,
+) -> Decisions:
     """Replay a past under a configuration.
 
     Parameters
@@ -157,21 +173,35 @@ def run(recorded: Recorded, config: Config, *, fits: bool) -> Decisions:
         Its interval becomes the step of the past, and its window as many rows as it would have had.
     fits
         Also fit models, as often as the daemon would; needs the extra ``analytics`` and takes most of the time.
+    engine
+        Who fits; None is this process.
+    told
+        Hears which step of how many is over.
     """
     config = at_step(config, recorded.step_seconds)
-    pipeline, sources, decisions = build_pipeline(config), _Sources(recorded), Decisions()
-    fits = fits and config.detect.fit.enabled
-    last, fitted_at = nan, recorded.answers[0].at
+    pipeline, decisions = build_pipeline(config), Decisions()
+    settings, fitted_at = config.detect.fit, recorded.answers[0].at
+    for at, outcome in lived(recorded, pipeline):
+        decisions.take(at, outcome, pipeline)
+        if fits and settings.enabled and at - fitted_at >= settings.interval:
+            fitted_at = at
+            found = fit(pipeline, engine or Here(), settings)
+            decisions.fitted_models += found.models.total()
+            decisions.problems += [one for one in found.problems if one not in decisions.problems]
+        if told:
+            told(recorded.step_of(at), recorded.steps)
+    return decisions
+
+
+def lived(recorded: Recorded, pipeline: Pipeline) -> Iterator[tuple[float, Outcome]]:
+    """Let a pipeline live through a past; after each tick, when it was and what was decided."""
+    sources, last = _Sources(recorded), nan
     for at, answers in ticks(recorded):
         readings = [answer.reading for answer in answers if answer.reading is not None]
         statuses = sources.heard(at, answers)
         elapsed = recorded.step_seconds if np.isnan(last) else at - last
-        decisions.take(at, pipeline.tick(at, readings, statuses, elapsed_seconds=elapsed), pipeline)
+        yield at, pipeline.tick(at, readings, statuses, elapsed_seconds=elapsed)
         last = at
-        if fits and at - fitted_at >= config.detect.fit.interval:
-            fitted_at = at
-            _fit(pipeline, config, decisions)
-    return decisions
 
 
 def at_step(config: Config, step_seconds: float) -> Config:
@@ -228,23 +258,6 @@ class _Sources:
             return replace(moved, failures=before.failures + 1, error="it could not be read then")
         changed = at if answer.changed else before.last_change
         return replace(moved, last_success=at, last_change=changed, failures=0, error="")
-
-
-def _fit(pipeline: Pipeline, config: Config, decisions: Decisions) -> None:
-    """Fit what is due, as the daemon's worker does."""
-    window, settings = pipeline.ring.window(), config.detect.fit
-    for detector in pipeline.bank.fitted():
-        most = settings.most_forests if detector.name == "iforest" else settings.most_series
-        ask = detector.ask(window, most)
-        if ask is None:
-            continue
-        found = part(solve(prefixed(ask, detector.name)), detector.name)
-        if "error" in found:
-            problem = f"{detector.name}: {found['error'].tobytes().decode()}"
-            if problem not in decisions.problems:
-                decisions.problems.append(problem)
-        else:
-            decisions.fitted_models += detector.accept(window, found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from aiops.app.backtest import Answer, Recorded, Truth
 from aiops.app.commands.score import Recording
 from aiops.app.config import Config
 from aiops.app.output import CommandFailedError
-from aiops.app.warmup import pages, scrape_times
+from aiops.app.warmup import pages, scrape_times, spacing
 from aiops.collect.promapi import History, Range, matchers, same_target
 from aiops.signals.catalog import GPU_SIGNALS, HOST_SIGNALS, SIGNALS, stats_of
 from aiops.signals.normalise import Normaliser
@@ -53,8 +53,13 @@ def named(name: str, where: str) -> tuple[str, str]:
     return found
 
 
-def from_files(recordings: Mapping[Path, Recording], step_seconds: float) -> Recorded:
+def from_files(recordings: Mapping[Path, Recording], step_seconds: float, labels: Labels = ()) -> Recorded:
     """One replica per file, named after it; columns named after signals.
+
+    Parameters
+    ----------
+    labels
+        What the replicas have besides ``instance``; without another, their ``job`` is ``csv``.
 
     Raises
     ------
@@ -65,11 +70,12 @@ def from_files(recordings: Mapping[Path, Recording], step_seconds: float) -> Rec
     entities: dict[str, Entity] = {}
     for file, recording in recordings.items():
         instance = file.name.removesuffix(".gz").removesuffix(".csv")
+        replica = {"job": "csv", "instance": instance, **dict(labels)}
         source = f"csv/{instance}"
         if source in entities:
             raise CommandFailedError(f"{file}: there is already a file of the name {instance}, which names the replica")
-        entities[source] = Entity.of(EntityKind.TARGET, job="csv", instance=instance)
-        keys = tuple(_key(name, instance, str(file)) for name in recording.names)
+        entities[source] = Entity.of(EntityKind.TARGET, job=replica["job"], instance=instance)
+        keys = tuple(_key(name, replica, str(file)) for name in recording.names)
         if len(set(keys)) < len(keys):
             raise CommandFailedError(f"{file}: two columns have the same name")
         order = np.argsort(recording.seconds, kind="stable")
@@ -77,12 +83,12 @@ def from_files(recordings: Mapping[Path, Recording], step_seconds: float) -> Rec
     return Recorded(tuple(sorted(answers, key=lambda answer: answer.at)), entities, step_seconds)
 
 
-def _key(name: str, instance: str, where: str) -> SeriesKey:
+def _key(name: str, replica: Mapping[str, str], where: str) -> SeriesKey:
     signal, stat = named(name, where)
     if signal in GPU_SIGNALS:
-        return SeriesKey(Entity.of(EntityKind.GPU, job="csv", instance=instance, gpu="0"), signal, stat)
+        return SeriesKey(Entity.of(EntityKind.GPU, **replica, gpu="0"), signal, stat)
     kind = EntityKind.NODE if signal in HOST_SIGNALS else EntityKind.REPLICA
-    return SeriesKey(Entity.of(kind, job="csv", instance=instance), signal, stat)
+    return SeriesKey(Entity.of(kind, **replica), signal, stat)
 
 
 def _rows(
@@ -110,7 +116,7 @@ def from_prometheus(
     Parameters
     ----------
     config
-        ``prometheus.lookback`` is how far back, ``interval`` the step.
+        ``prometheus.lookback`` is how far back, ``interval`` the step; pages are read every ``prometheus.step``.
 
     Raises
     ------
@@ -143,7 +149,7 @@ def _target_answers(
     source, job = _source(labels), dict(labels).get("job", "")
     selector = matchers('{job="$job",instance="$instance"}', labels)
     stamps = scrape_times(history, selector, job, config, end)
-    start, step = end - config.prometheus.lookback, config.interval
+    start, step = end - config.prometheus.lookback, config.prometheus.step or max(config.interval, spacing(stamps))
     found = history.read(selector, start, end, step, most_points=_POINTS_AT_ONCE)
     mine = same_target(found.labels, job)
     found = _without(found, set(labels))

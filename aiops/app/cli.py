@@ -308,18 +308,9 @@ def _backtest_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
         commands, "backtest", "backtest:backtest", "Say what the daemon would have alerted about in a recorded past."
     )
     add = backtest.add_argument
-    past = backtest.add_mutually_exclusive_group(required=True)
-    past.add_argument("--prometheus", metavar="URL", help="replay what Prometheus has of its targets")
-    past.add_argument("--csv", nargs="+", type=Path, metavar="FILE",
-        help="replay files timestamp,SIGNAL[,SIGNAL…], one replica each; SIGNAL is queue_len, ttft:p95, …")  # fmt: skip
-    add("--selector", metavar="MATCHERS", default="{}", help='with --prometheus: which targets, such as {job="vllm"}')
-    add("--query", action="append", default=[], metavar="SIGNAL=PROMQL",
-        help="with --prometheus: take this series instead of whole pages; repeatable")  # fmt: skip
-    add("--range", type=duration, default=7 * 86_400.0, metavar="DURATION", help="how far back (default 7d)")
-    add("--end", metavar="TIME", help="with --prometheus: until when, epoch seconds or ISO 8601; default: now")
+    _past_flags(backtest, 7)
     add("--step", type=duration, default=None, metavar="DURATION",
         help="time between points; default 30s, or as between the first rows of a file")  # fmt: skip
-    add("--timeout", type=duration, default=600.0, metavar="DURATION", help="longest wait for all of Prometheus")
     add("--config.file", "--config", dest="config_file", type=Path, metavar="FILE", help="configuration to judge")
     add("--against", type=Path, metavar="FILE", help="second configuration, shown beside it")
     add("--no-fits", dest="fits", action="store_false", help="leave ARIMA and isolation forests out: much faster")
@@ -331,7 +322,44 @@ def _backtest_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     add("--max-alerts-per-week", type=float, metavar="N", help="exit 1 above it")
     add("--min-precision", type=share_or_one, metavar="P", help="exit 1 under it; needs --incidents")
     add("--min-recall", type=share_or_one, metavar="R", help="exit 1 under it; needs --incidents")
+    _engine_flags(backtest)
     _output_flags(backtest)
+    fit = _command(
+        commands, "fit", "fit:fit", "Learn from a recorded past and fit models, so that a daemon starts knowing them."
+    )
+    _past_flags(fit, 1)
+    fit.add_argument("--config.file", "--config", dest="config_file", type=Path, metavar="FILE",
+                     help="configuration of the daemon; else AIOPS_CONFIG_FILE, else only defaults")  # fmt: skip
+    fit.add_argument("--storage.path", dest="storage_path", metavar="FOLDER", help="store.directory: where it goes")
+    fit.add_argument("--replace", action="store_true", help="put it in the place of what a daemon has learnt there")
+    _engine_flags(fit)
+    _output_flags(fit)
+
+
+def _past_flags(parser: argparse.ArgumentParser, days: int) -> None:
+    """Where a past is read from, and how much of it."""
+    add = parser.add_argument
+    past = parser.add_mutually_exclusive_group(required=True)
+    past.add_argument("--prometheus", metavar="URL", help="what Prometheus has of its targets")
+    past.add_argument("--csv", nargs="+", type=Path, metavar="FILE",
+        help="files timestamp,SIGNAL[,SIGNAL…], one replica each; SIGNAL is queue_len, ttft:p95, …")  # fmt: skip
+    add("--label", action="append", default=[], metavar="NAME=VALUE",
+        help="with --csv: another label of the replicas, such as job=vllm; repeatable")  # fmt: skip
+    add("--selector", metavar="MATCHERS", default="{}", help='with --prometheus: which targets, such as {job="vllm"}')
+    add("--query", action="append", default=[], metavar="SIGNAL=PROMQL",
+        help="with --prometheus: take this series instead of whole pages; repeatable")  # fmt: skip
+    add("--range", type=duration, default=days * 86_400.0, metavar="DURATION",
+        help=f"with --prometheus: how far back (default {days}d)")  # fmt: skip
+    add("--end", metavar="TIME", help="with --prometheus: until when, epoch seconds or ISO 8601; default: now")
+    add("--timeout", type=duration, default=600.0, metavar="DURATION", help="longest wait for all of Prometheus")
+
+
+def _engine_flags(parser: argparse.ArgumentParser) -> None:
+    """Who fits models."""
+    parser.add_argument("--engine", choices=("processes", "ray"), default="processes", metavar="processes|ray",
+                        help="who fits models: processes here, or the Ray cluster of RAY_ADDRESS")  # fmt: skip
+    parser.add_argument("--jobs", type=count, default=None, metavar="N",
+                        help="processes that fit at the same time; default: one per core")  # fmt: skip
 
 
 def _rca_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:

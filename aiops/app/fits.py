@@ -26,10 +26,15 @@ from aiops.kit.memory import ONE_THREAD
 from aiops.kit.text import clipped
 
 _LOG = logging.getLogger("aiops.app.fits")
-LIBRARIES = ("statsmodels", "sklearn")
+_LIBRARIES = ("statsmodels", "sklearn")
 COMMAND = (sys.executable, "-m", "aiops.app.worker")
 _SMALLEST_SHARE = 1 / 64
 _LONGEST_ERROR = 300
+
+
+def missing_libraries() -> list[str]:
+    """What of the extra ``analytics`` is not installed."""
+    return [name for name in _LIBRARIES if find_spec(name) is None]
 
 
 class FitFailed(Exception):
@@ -104,7 +109,7 @@ class Fits:
 
     def possible(self) -> bool:
         """Whether there is anything to run; says once why not."""
-        missing = [name for name in LIBRARIES if find_spec(name) is None]
+        missing = missing_libraries()
         if self.settings.enabled and missing:
             _LOG.info(
                 "no ARIMA and no isolation forest: install the extra aiops[analytics]",

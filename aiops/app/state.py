@@ -61,6 +61,12 @@ def take_lock(directory: Path) -> IO[str]:
     return lock
 
 
+def learnt(pipeline: Pipeline, config: Config, now: float) -> snapshot.Snapshot:
+    """What a daemon with this configuration goes on from when it finds it: the window, and what detectors learnt."""
+    states = {_BANK: snapshot.SavedState(bank_signature(config), pipeline.bank.state())}
+    return snapshot.capture(pipeline.ring, states, now)
+
+
 class State:
     """Restores the pipeline at start, and keeps what it decides."""
 

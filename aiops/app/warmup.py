@@ -154,7 +154,7 @@ def target_readings(
     settings, labels = config.prometheus, dict(target.labels)
     selector = matchers(settings.selector, target.labels)
     stamps = scrape_times(history, selector, labels.get("job", ""), config, now)
-    step = settings.step or max(config.interval, _spacing(stamps))
+    step = settings.step or max(config.interval, spacing(stamps))
     found = history.read(selector, now - settings.lookback, now, step, most_points=_POINTS_AT_ONCE)
     mine = same_target(found.labels, labels.get("job", ""))
     normaliser = Normaliser(profiles, target.labels, target.source, config.signals)
@@ -169,7 +169,8 @@ def scrape_times(history: History, selector: str, job: str, config: Config, now:
     return sorted(set(found.values[mine][np.isfinite(found.values[mine])].tolist()))
 
 
-def _spacing(stamps: Sequence[float]) -> float:
+def spacing(stamps: Sequence[float]) -> float:
+    """Usual time between two scrapes."""
     return float(np.median(np.diff(stamps))) if len(stamps) > 1 else _UNKNOWN_STEP
 
 
@@ -238,7 +239,7 @@ def replay(pipeline: Pipeline, readings: Mapping[str, Sequence[Reading]], interv
 
 
 def _status(source: str, readings: Sequence[Reading]) -> SourceStatus:
-    interval = _spacing([reading.at for reading in readings])
+    interval = spacing([reading.at for reading in readings])
     return SourceStatus(source, "history", Entity(EntityKind.TARGET, (("source", source),)), interval)
 
 

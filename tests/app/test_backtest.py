@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,52 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiops.app import presets
 from aiops.app.assembly import build_pipeline
 from aiops.app.backtest import Answer, Decisions, Fired, Recorded, Story, Truth, at_step, judged, run, ticks
-from aiops.app.backtest_inputs import from_files, known_incidents, moment, named
+from aiops.app.backtest_inputs import from_files, known_incidents, moment
 from aiops.app.cli import main
 from aiops.app.commands.score import read
 from aiops.app.config import Config
 from aiops.app.output import CommandFailedError
-from aiops.collect.exposition import PageParser
 from aiops.detect.base import Severity
-from aiops.lab.engine import Engine
-from aiops.lab.page import vllm_page
-from aiops.signals.normalise import Normaliser
-from aiops.signals.page import Page
 from aiops.signals.types import Columns, Entity, EntityKind, Reading, SeriesKey, SourceStatus
+from tests.app.pasts import FAULT, START, STEP, simulated, table
 from tests.real.prometheus import prometheus_with
-
-START = 1_700_000_000.0
-STEP = 15.0
-FAULT = (START + 2400.0, START + 2900.0)
-NAMES = ("queue_len", "running", "ttft:p95", "itl:mean", "tokens_out", "kv_use")
-
-
-@cache
-def simulated() -> tuple[tuple[float, Page], ...]:
-    """Fifty minutes of a simulated engine in virtual time; it is four times as slow during the fault."""
-    engine, parser, found = Engine(seed=3), PageParser(), []
-    for tick in range(1, 200):
-        at = START + tick * STEP
-        engine.slowdown = 4.0 if FAULT[0] < at < FAULT[1] else 1.0
-        engine.advance(tick * STEP)
-        found.append((at, parser.parse(vllm_page(engine, model="m", started=START).encode(), "text/plain")))
-    return tuple(found)
-
-
-@cache
-def table() -> str:
-    """The same as a CSV file."""
-    normaliser = Normaliser(presets.engine_profiles(), (("instance", "a"), ("job", "llm")), "llm/a")
-    lines = [",".join(("timestamp", *NAMES))]
-    for at, page in simulated():
-        reading = normaliser.normalise(page, at)
-        known = {key[1:]: value for key, value in zip(reading.columns.keys, reading.values.tolist(), strict=True)}
-        cells = [known.get(named(name, ""), float("nan")) for name in NAMES]
-        lines.append(",".join((str(at), *("" if np.isnan(cell) else repr(cell) for cell in cells))))
-    return "\n".join(lines) + "\n"
 
 
 @pytest.fixture
@@ -134,8 +98,9 @@ def test_the_same_input_gives_the_same_bytes(
     pytest.importorskip("sklearn")
     pytest.importorskip("statsmodels")
     outputs = []
-    for _ in range(2):
-        assert main(["backtest", "--csv", str(recording), "--incidents", str(incidents), "-o", "json"]) == 0
+    flags = ["backtest", "--csv", str(recording), "--incidents", str(incidents), "-o", "json"]
+    for jobs in ("1", "2"):
+        assert main([*flags, "--jobs", jobs]) == 0
         outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1]
     assert json.loads(outputs[0])["runs"][0]["fitted_models"] > 0
@@ -404,6 +369,12 @@ async def test_a_real_prometheus_with_a_fault_and_a_dead_target(
         queried = json.loads(capsys.readouterr().out)
         assert await asyncio.to_thread(main, [*flags, "--selector", '{job="none"}']) == 1
         assert 'no series up{job="none"}' in capsys.readouterr().err
+        (tmp_path / "c.yaml").write_text(f"{{interval: 15s, store: {{directory: {tmp_path / 'state'}}}}}")
+        fit = ["fit", *flags[1:7], "--selector", '{instance="a:1"}', "--config.file", str(tmp_path / "c.yaml")]
+        assert await asyncio.to_thread(main, [*fit, "--jobs", "1", "-o", "json"]) == 0
+        fitted = json.loads(capsys.readouterr().out)
+    assert fitted["sources"] == 1
+    assert fitted["models"]["arima"] > 0.5 * fitted["series"] > 20
     (one,) = found["runs"]
     assert one["missed"] == []
     down = [alert for alert in one["fired"] if alert["rule"] == "TargetDown"]

@@ -63,10 +63,10 @@ pipeline = build_pipeline(Config())
 pipeline.tick(1e9, [], [], elapsed_seconds=5.0)
 assert {one.name for one in pipeline.bank.fitted()} == {"arima", "iforest"}
 loaded = {name.partition(".")[0] for name in sys.modules}
-print(*sorted({"statsmodels", "sklearn", "pandas", "scipy", "joblib"} & loaded))
+print(*sorted({"statsmodels", "sklearn", "pandas", "scipy", "joblib", "ray"} & loaded))
 """
 
 
-def test_the_daemon_imports_no_analytics() -> None:
+def test_the_daemon_imports_no_analytics_and_no_ray() -> None:
     run = subprocess.run([sys.executable, "-c", DAEMON], capture_output=True, check=True, timeout=50, text=True)
     assert run.stdout.strip() == ""

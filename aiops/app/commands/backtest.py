@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from aiops.app import presets
-from aiops.app.backtest import Decisions, Quality, Recorded, Truth, judged, run
+from aiops.app.backtest import Decisions, Quality, Recorded, judged, run
 from aiops.app.backtest_inputs import from_files, from_prometheus, from_queries, known_incidents, moment
 from aiops.app.commands.score import interval_of, read
 from aiops.app.config import Config
 from aiops.app.config_load import ConfigError, Sources, load
-from aiops.app.fits import LIBRARIES
-from aiops.app.output import Column, CommandFailedError, Exit, Output, say, show, write
+from aiops.app.fits import missing_libraries
+from aiops.app.output import Column, CommandFailedError, Exit, Output, progress, say, show, write
+from aiops.app.parts import Engine, engine_of
 from aiops.collect.promapi import History, PrometheusSettings, with_history
 from aiops.detect.base import Severity
 from aiops.kit.retry import Failure
@@ -44,21 +45,25 @@ def backtest(args: Namespace) -> int:
     """``aiops backtest``; exits with 1 when a stated bar is not met."""
     if args.incidents is None and (args.min_recall is not None or args.min_precision is not None):
         raise CommandFailedError("--min-recall and --min-precision need --incidents FILE")
-    if args.csv and (args.query or args.selector != "{}" or args.end):
-        raise CommandFailedError("--query, --selector and --end go with --prometheus")
     truths = None if args.incidents is None else known_incidents(args.incidents)
     files = [args.config_file, *([args.against] if args.against else [])]
     configs = {str(file) if file else "defaults": _config(file) for file in files}
     if len(configs) < len(files):
         raise CommandFailedError(f"--against is the same file as --config.file: {args.against}")
-    recorded = _recorded(args, next(iter(configs.values())))
+    recorded = recorded_by(args, next(iter(configs.values())))
     start, end = recorded.answers[0].at, recorded.answers[-1].at
     inside = None if truths is None else [truth for truth in truths if truth.end >= start and truth.start <= end]
     if truths is not None and inside is not None and len(inside) < len(truths):
         out = len(truths) - len(inside)
         say(f"aiops: {out} of {len(truths)} incidents lie outside the replayed time and are left out")
-    runs = [_judge(name, config, recorded, inside, args) for name, config in configs.items()]
-    failed = list(_failed(runs[0], recorded, args))
+    with engine_of(args) as engine:
+        decided = {name: _run(config, recorded, args, engine) for name, config in configs.items()}
+    runs = [
+        Run(name, config, decided[name], judged(decided[name], inside, Severity(args.severity), args.grace))
+        for name, config in configs.items()
+    ]
+    failed = _failed(runs[0], recorded, args)
+    failed += [f"{one.name}: a fit failed: {problem}" for one in runs for problem in one.decisions.problems]
     _print(runs, recorded, failed, args)
     for text in failed:
         say(f"aiops: {text}")
@@ -72,26 +77,32 @@ def _config(file: Path | None) -> Config:
         raise CommandFailedError(str(error)) from None
 
 
-def _recorded(args: Namespace, config: Config) -> Recorded:
+def recorded_by(args: Namespace, config: Config, step: float | None = None) -> Recorded:
+    """The past that flags ask for; with ``step`` in seconds on that grid, and pages of Prometheus once per scrape."""
+    if args.csv and (args.query or args.selector != "{}" or args.end):
+        raise CommandFailedError("--query, --selector and --end go with --prometheus")
+    if args.prometheus and args.label:
+        raise CommandFailedError("--label goes with --csv; series of Prometheus have their own")
     if args.csv:
         try:
             found = {file: read(file) for file in args.csv}
         except OSError as error:
             raise CommandFailedError(f"{error.filename}: {error.strerror}") from None
-        step = args.step or max(interval_of(np.sort(one.seconds), file) for file, one in found.items())
-        return from_files(found, step)
-    step = max(args.step or _PROMETHEUS_STEP, config.interval)
+        step = step or args.step or max(interval_of(np.sort(one.seconds), file) for file, one in found.items())
+        return from_files(found, step, tuple(_pair(text, "--label", "NAME=VALUE") for text in args.label))
+    pages_step = None if step else max(args.step or _PROMETHEUS_STEP, config.interval)
+    step = step or pages_step or config.interval
     try:
         PrometheusSettings(url=args.prometheus, selector=args.selector)
     except ValueError as error:
         raise CommandFailedError(f"--prometheus, --selector: {error}") from None
     settings = config.prometheus.model_copy(
-        update={"url": args.prometheus, "lookback": args.range, "step": step, "deadline": args.timeout}
+        update={"url": args.prometheus, "lookback": args.range, "step": pages_step, "deadline": args.timeout}
     )
     config = config.model_copy(update={"prometheus": settings, "interval": step})
     # A grid of whole steps: the same question gives the same points, whenever it is asked.
     end = (time.time() if args.end is None else moment(args.end, "--end")) // step * step
-    queries = dict(map(_query, args.query))
+    queries = dict(_pair(text, "--query", "SIGNAL=PROMQL") for text in args.query)
 
     def work(history: History) -> Recorded:
         if queries:
@@ -108,24 +119,18 @@ def _recorded(args: Namespace, config: Config) -> Recorded:
         raise CommandFailedError(str(error)) from None
 
 
-def _query(text: str) -> tuple[str, str]:
-    name, found, query = text.partition("=")
-    if not found or not query.strip():
-        raise CommandFailedError(f"--query: expected SIGNAL=PROMQL, got {text!r}")
-    return name.strip(), query.strip()
+def _pair(text: str, flag: str, form: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not found or not value.strip():
+        raise CommandFailedError(f"{flag}: expected {form}, got {text!r}")
+    return name.strip(), value.strip()
 
 
-def _judge(name: str, config: Config, recorded: Recorded, truths: Sequence[Truth] | None, args: Namespace) -> Run:
-    from importlib.util import find_spec  # noqa: PLC0415 - once per run
-
-    fits = args.fits and config.detect.fit.enabled
-    missing = [library for library in LIBRARIES if find_spec(library) is None]
+def _run(config: Config, recorded: Recorded, args: Namespace, engine: Engine) -> Decisions:
+    fits, missing = args.fits and config.detect.fit.enabled, missing_libraries()
     if fits and missing:
         say(f"aiops: no ARIMA and no isolation forest, for want of {', '.join(missing)} (aiops[analytics])")
-    decisions = run(recorded, config, fits=fits and not missing)
-    for problem in decisions.problems:
-        say(f"aiops: {name}: a fit failed: {problem}")
-    return Run(name, config, decisions, judged(decisions, truths, Severity(args.severity), args.grace))
+    return run(recorded, config, fits=fits and not missing, engine=engine, told=progress)
 
 
 def _failed(first: Run, recorded: Recorded, args: Namespace) -> list[str]:
@@ -146,8 +151,8 @@ def _failed(first: Run, recorded: Recorded, args: Namespace) -> list[str]:
 def _print(runs: Sequence[Run], recorded: Recorded, failed: Sequence[str], args: Namespace) -> None:
     documents = [to_dict(one, recorded, judged_by_truth=args.incidents is not None) for one in runs]
     data = {
-        "start": _time(recorded.answers[0].at),
-        "end": _time(recorded.answers[-1].at),
+        "start": clock_time(recorded.answers[0].at),
+        "end": clock_time(recorded.answers[-1].at),
         "weeks": recorded.weeks,
         "step_seconds": recorded.step_seconds,
         "sources": len(recorded.entities),
@@ -210,8 +215,8 @@ def to_dict(one: Run, recorded: Recorded, *, judged_by_truth: bool) -> dict[str,
     if judged_by_truth:
         data |= _against_truth(one, weeks)
     data["fired"] = [
-        {"at": _time(alert.at), "ended": _time(alert.ended_at) if alert.ended_at else None, "rule": alert.rule,
-         "severity": alert.severity.value, "series": alert.series, "reason": alert.reason}
+        {"at": clock_time(alert.at), "ended": clock_time(alert.ended_at) if alert.ended_at else None,
+         "rule": alert.rule, "severity": alert.severity.value, "series": alert.series, "reason": alert.reason}
         for alert in decisions.fired
     ]  # fmt: skip
     return data
@@ -220,7 +225,6 @@ def to_dict(one: Run, recorded: Recorded, *, judged_by_truth: bool) -> dict[str,
 def _against_truth(one: Run, weeks: float) -> dict[str, Any]:
     quality = one.quality
     delays = np.array(quality.delays)
-    asked = getattr(one.config.detect, "false_alerts_per_week", None)
     return {
         "known": len(quality.found) + len(quality.missed),
         "found": len(quality.found),
@@ -230,13 +234,13 @@ def _against_truth(one: Run, weeks: float) -> dict[str, Any]:
         "delay_p90_seconds": float(np.quantile(delays, 0.9)) if len(delays) else None,
         "false_alerts_per_week": len(quality.false_alerts) / weeks,
         "false_statistical_alerts_per_week": sum(alert.statistical for alert in quality.false_alerts) / weeks,
-        "budget_asked_per_week": asked,
+        "budget_asked_per_week": one.config.detect.budget,
         "missed": [
-            {"start": _time(truth.start), "end": _time(truth.end), "labels": dict(truth.labels)}
+            {"start": clock_time(truth.start), "end": clock_time(truth.end), "labels": dict(truth.labels)}
             for truth in quality.missed
         ],
         "false": [
-            {"at": _time(at), "severity": severity.value, "title": story.title, "id": story.id,
+            {"at": clock_time(at), "severity": severity.value, "title": story.title, "id": story.id,
              "where": next((alert.series for alert in quality.false_alerts if alert.at == at), "")}
             for story, severity, at in quality.false_stories
         ],
@@ -273,5 +277,6 @@ def _known(value: float) -> float | None:
     return None if isnan(value) else value
 
 
-def _time(at: float) -> str:
+def clock_time(at: float) -> str:
+    """UTC seconds as ISO 8601."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

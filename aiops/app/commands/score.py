@@ -2,14 +2,13 @@
 
 import csv
 import gzip
-import sys
 from argparse import Namespace
 from array import array
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import repeat
 from math import isnan
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from aiops.app.output import CommandFailedError, Exit, say
+from aiops.app.output import CommandFailedError, Exit, progress, say
+from aiops.app.parts import Lost, processes
 from aiops.detect.ensemble import Ensemble, Scored
 
 _INTERVAL_ROWS = 25
@@ -75,23 +75,16 @@ def score(args: Namespace) -> int:
     except OSError as error:
         raise CommandFailedError(f"--out {job.folder}: {error.strerror}") from None
     failed = 0
-    for done, problem in enumerate(_all(args.files, job, args.jobs), 1):
-        _progress(done, len(args.files))
-        if problem:
-            failed += 1
-            say(f"aiops: {problem}")
+    with processes(min(args.jobs, len(args.files))) as engine:
+        for done, problem in enumerate(engine.map(partial(_one, job), args.files), 1):
+            progress(done, len(args.files))
+            if problem:
+                failed += 1
+                say(f"aiops: {f'{args.files[done - 1]}: {problem.reason}' if isinstance(problem, Lost) else problem}")
     return Exit.FAILED if failed else Exit.OK
 
 
-def _all(files: Sequence[Path], job: Job, jobs: int) -> Iterator[str]:
-    if jobs == 1 or len(files) == 1:
-        yield from map(_one, files, repeat(job))
-        return
-    with ProcessPoolExecutor(min(jobs, len(files))) as pool:
-        yield from pool.map(_one, files, repeat(job))
-
-
-def _one(file: Path, job: Job) -> str:
+def _one(job: Job, file: Path) -> str:
     """Score one file; what went wrong, or nothing."""
     try:
         recording = read(file)
@@ -108,14 +101,6 @@ def _one(file: Path, job: Job) -> str:
 def _goal(file: Path, folder: Path) -> Path:
     base = file.name.removesuffix(".gz").removesuffix(".csv")
     return folder / f"{base}.csv"
-
-
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        full = 30 * done // total
-        end = "\n" if done == total else ""
-        sys.stderr.write(f"\r[{'#' * full}{'.' * (30 - full)}] {done}/{total}{end}")
-        sys.stderr.flush()
 
 
 def read(file: Path) -> Recording:
