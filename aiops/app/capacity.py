@@ -31,6 +31,7 @@ from aiops.kit.clock import Clock
 from aiops.kit.log import OnChange
 from aiops.notify.notice import rfc3339
 from aiops.signals.telemetry import Family, FamilyKind
+from aiops.signals.topology import fronts, is_gateway
 from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey
 from aiops.store.codec import Codec
 from aiops.store.ring import Ring
@@ -90,7 +91,7 @@ class Pool:
 
 def pool_name(pool: Entity) -> str:
     """Name under which a pool is asked for: ``pool/model``, without the model where there is none."""
-    return "/".join(filter(None, (pool.label("pool"), pool.label("model_name"))))
+    return "/".join(filter(None, (pool.label("pool") or pool.label("job"), pool.label("model_name"))))
 
 
 class Capacity:
@@ -144,7 +145,12 @@ class Capacity:
             for key in window.keys
             if key is not None and key.signal in _RUNS_OUT and not key.stat
         }
-        pools = {pool: self._pools.setdefault(pool, Pool(pool_name(pool))) for pool in rows}
+        behind = [pool for pool in rows if not is_gateway(pool)]
+        pools = {
+            pool: self._pools.setdefault(pool, Pool(pool_name(pool)))
+            for pool in rows
+            if not any(fronts(pool, other) for other in behind)  # a gateway's numbers are part of its pool's advice
+        }
 
         models = dict(self.loads.models)
 

@@ -2,6 +2,7 @@
 
 Counts come from histogram gains and from counters, never from quantiles or averages. Invariant: an event that cannot
 be judged (no bucket bound below the threshold, a counter without a value) is not counted at all: unknown is not good.
+A request is counted once: where a gateway before a pool counts it, and is heard of, the replicas behind do not.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aiops.incidents.slo_settings import LATENCIES, Indicator, Objective
-from aiops.signals.topology import pool_of
+from aiops.signals.topology import is_gateway, pool_of
 from aiops.signals.types import Buckets, Columns, Entity, EntityKind, Reading, SeriesKey
 
 Key = tuple[str, Entity]
@@ -21,6 +22,8 @@ Key = tuple[str, Entity]
 _COUNTED = ("finished", "errors", "rejected")
 _PROBE = "probe_up"
 _ROUNDING = 1.0 + 1e-9
+_HEARD_SECONDS = 300.0
+"""So long after its last word a gateway speaks for the replicas behind it."""
 
 
 class Gain(NamedTuple):
@@ -31,9 +34,10 @@ class Gain(NamedTuple):
 
 
 class _Counters(NamedTuple):
-    """Where a replica's numbers stand in a reading; the entity is the pool."""
+    """Where the numbers of a replica or gateway stand in a reading."""
 
     pool: Entity
+    from_gateway: bool
     place: Mapping[str, int]
 
 
@@ -63,23 +67,38 @@ class Intake:
         self._plans: WeakKeyDictionary[Columns, tuple[_Counters, ...]] = WeakKeyDictionary()
         self._limits: dict[SeriesKey, _Limits] = {}
         self._read_at: dict[str, float] = {}
+        self._gateways: dict[Key, float] = {}
         self.effective_seconds: dict[Key, float] = {}
 
     def gains(self, readings: Iterable[Reading]) -> Iterator[tuple[Key, Gain]]:
         """Events of these readings; each reading is given once."""
         for reading in readings:
             for part in reading.buckets if self._slow else ():
-                if part.key.signal in self._slow and part.key.entity.kind is EntityKind.REPLICA:
-                    yield from self._late(part)
+                if part.key.signal in self._slow:
+                    yield from self._late(part, reading.at)
             if self._failed:
                 yield from self._lost(reading)
 
     def forget(self, before: float) -> None:
         """Forget sources of which nothing was read since ``before`` (UTC seconds)."""
         self._read_at = {source: at for source, at in self._read_at.items() if at >= before}
+        self._gateways = {key: at for key, at in self._gateways.items() if at >= before}
         self._limits.clear()  # found again with the next reading
 
-    def _late(self, part: Buckets) -> Iterator[tuple[Key, Gain]]:
+    def _counts(self, what: str, pool: Entity, at: float, *, from_gateway: bool) -> bool:
+        """Whether events are to be taken from where they were seen; a gateway that has them is remembered."""
+        if from_gateway:
+            self._gateways[what, pool] = at
+            return True
+        return at - self._gateways.get((what, pool), -np.inf) > _HEARD_SECONDS
+
+    def _late(self, part: Buckets, at: float) -> Iterator[tuple[Key, Gain]]:
+        entity = part.key.entity
+        from_gateway = is_gateway(entity)
+        if not (from_gateway or entity.kind is EntityKind.REPLICA) or not part.counts.any():
+            return
+        if not self._counts(part.key.signal, pool_of(entity), at, from_gateway=from_gateway):
+            return
         plan = self._limits.get(part.key)
         if plan is None or plan.bounds is not part.bounds:
             plan = self._limits[part.key] = self._limits_of(part)
@@ -102,12 +121,14 @@ class Intake:
     def _lost(self, reading: Reading) -> Iterator[tuple[Key, Gain]]:
         seconds = reading.at - self._read_at.get(reading.source, float("nan"))
         self._read_at[reading.source] = reading.at
-        for pool, place in self._plan(reading.columns):
+        for pool, from_gateway, place in self._plan(reading.columns):
             values = {name: float(reading.values[column]) for name, column in place.items()}
             probe = values.pop(_PROBE, float("nan"))
             counts = {name: rate * seconds for name, rate in values.items()}
             for one in self._failed:
                 gain = _judged(one.of, counts)
+                if gain is not None and not self._counts(str(one.of), pool, reading.at, from_gateway=from_gateway):
+                    gain = None
                 if one.of is Indicator.ERRORS and not isnan(probe):
                     gain = Gain(1.0, float(probe == 0.0))  # one question is one request
                 if gain is not None and covers(one, pool):
@@ -118,14 +139,11 @@ class Intake:
         if plan is None:
             places: dict[Entity, dict[str, int]] = {}
             for column, key in enumerate(columns.keys):
-                of_replica = key.entity.kind is EntityKind.REPLICA and key.signal in _COUNTED
+                serves = key.entity.kind is EntityKind.REPLICA or is_gateway(key.entity)
                 asked = key.entity.kind in (EntityKind.REPLICA, EntityKind.POOL) and key.signal == _PROBE
-                if of_replica or asked:
+                if (serves and key.signal in _COUNTED) or asked:
                     places.setdefault(key.entity, {})[key.signal] = column
-            plan = tuple(
-                _Counters(entity if entity.kind is EntityKind.POOL else pool_of(entity), place)
-                for entity, place in places.items()
-            )
+            plan = tuple(_Counters(pool_of(entity), is_gateway(entity), place) for entity, place in places.items())
             self._plans[columns] = plan
         return plan
 

@@ -243,7 +243,8 @@ def _row(record: Record, depth: int, past: Trends) -> Row:
 
 def _name(kind: str, labels: Mapping[str, str]) -> str:
     if kind == "pool":
-        return "/".join(filter(None, (labels.get("pool"), labels.get("model_name")))) or "pool"
+        name = "/".join(filter(None, (labels.get("pool"), labels.get("model_name")))) or "pool"
+        return name + (f" via {via}" if (via := labels.get("instance")) else "")
     if kind == "replica":
         rank = labels.get("engine") or labels.get("rank")
         return (labels.get("instance") or labels.get("pod") or "replica") + (f" #{rank}" if rank else "")

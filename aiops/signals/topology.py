@@ -2,7 +2,8 @@
 
 A pool is named by the label ``pool`` of its replicas, else by their job, and split by model. Sums are sums of what
 is known: where one answering replica does not know a value, the pool's sum is unknown, because a sum without it
-would look like a drop. Quantiles come from merged buckets; they are never averaged.
+would look like a drop. Quantiles come from merged buckets; they are never averaged. What the replicas do not count, and
+a gateway before them does, is the gateway's.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,19 +28,33 @@ SUMMED = (
 """Signals of a pool that are the sum over its replicas."""
 AVERAGED = ("kv_use",)
 """Signals of a pool that are the mean over its replicas: replicas of a pool are taken to be alike."""
+_PASSED_ON = ("arrivals", "finished", "errors", "rejected", "tokens_in", "tokens_out", "tokens_cached")
+"""Signals that a gateway may count in place of the replicas behind it; levels would mean something else there."""
 _DISTRIBUTIONS = tuple(name for name, signal in SIGNALS.items() if signal.kind is Kind.DISTRIBUTION)
 
 
 @lru_cache(maxsize=65_536)
 def pool_of(replica: Entity) -> Entity:
-    """Pool that a replica belongs to."""
+    """Pool that a replica belongs to, or that a gateway stands before."""
     name = replica.label("pool") or replica.label("job")
     return Entity.of(EntityKind.POOL, pool=name, model_name=replica.label("model_name"))
 
 
+def is_gateway(entity: Entity) -> bool:
+    """Whether it is the view that one gateway has of a pool, and not the pool itself."""
+    return entity.kind is EntityKind.POOL and bool(entity.label("instance"))
+
+
+def fronts(gateway: Entity, pool: Entity) -> bool:
+    """Whether a gateway stands before a pool: both have the same label ``pool``, and the model where it names one."""
+    named = gateway.label("pool")
+    same_model = gateway.label("model_name") in ("", pool.label("model_name"))
+    return is_gateway(gateway) and not is_gateway(pool) and named != "" and named == pool.label("pool") and same_model
+
+
 @dataclass(frozen=True, slots=True)
 class _PoolPlan:
-    """Positions in the readings' values laid end to end; one row per pool signal, one entry per replica."""
+    """Positions in the readings' values laid end to end; one row per pool signal, one entry per replica or gateway."""
 
     pool: Entity
     replicas: tuple[Entity, ...]
@@ -182,16 +197,26 @@ def _plans(readings: Sequence[Reading]) -> tuple[_PoolPlan, ...]:
     members: dict[Entity, list[Entity]] = {}
     for replica in _replicas_of(place):
         members.setdefault(pool_of(replica), []).append(replica)
-    return tuple(_pool_plan(pool, replicas, place) for pool, replicas in members.items())
+    before: dict[Entity, list[Entity]] = {}
+    for gateway in dict.fromkeys(key.entity for key in place if is_gateway(key.entity) and key.signal in _PASSED_ON):
+        behind = [pool for pool in members if fronts(gateway, pool)]
+        if len(behind) == 1:  # of several models behind one number nobody knows the shares
+            before.setdefault(behind[0], []).append(gateway)
+    return tuple(_pool_plan(pool, replicas, before.get(pool, ()), place) for pool, replicas in members.items())
 
 
-def _pool_plan(pool: Entity, replicas: Sequence[Entity], place: Mapping[SeriesKey, int]) -> _PoolPlan:
-    def row(signal: str, stat: str = "") -> NDArray[np.intp] | None:
+def _pool_plan(
+    pool: Entity, replicas: Sequence[Entity], gateways: Sequence[Entity], place: Mapping[SeriesKey, int]
+) -> _PoolPlan:
+    def row(signal: str, stat: str = "", of: Sequence[Entity] = replicas) -> NDArray[np.intp] | None:
         """Positions of a signal in all replicas; None when one has no such column."""
-        found = [place.get(SeriesKey(replica, signal, stat), -1) for replica in replicas]
-        return None if -1 in found else np.array(found, dtype=np.intp)
+        found = [place.get(SeriesKey(entity, signal, stat), -1) for entity in of]
+        return None if -1 in found or not found else np.array(found, dtype=np.intp)
 
     summed = {name: found for name in SUMMED if (found := row(name)) is not None}
+    for name in _PASSED_ON:
+        if name not in summed and (found := row(name, of=gateways)) is not None:
+            summed[name] = found
     averaged = {name: found for name in AVERAGED if (found := row(name)) is not None}
     spread = [
         (name, means, rates)

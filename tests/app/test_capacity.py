@@ -87,6 +87,20 @@ async def test_advice_marks_gauges_and_a_name() -> None:
     assert sum(outcomes[name] for name in ("followed", "kept", "not_followed")) == 1  # type: ignore[index]
 
 
+async def test_a_gateway_is_part_of_its_pools_advice_and_alone_has_its_own() -> None:
+    fleet, others = Fleet(), ("chat", "speech")
+    fleet.tick(40)
+    gateways = [
+        Entity.of(EntityKind.POOL, job="router", instance="g:1", pool=pool, model_name="org/m") for pool in others
+    ]
+    columns = Columns(tuple(SeriesKey(gateway, "queue_len") for gateway in gateways))
+    fleet.ring.append(fleet.time.value + TICK, [Reading("g", fleet.time.value + TICK, columns, np.array([1.0, 2.0]))])
+    capacity = Capacity(SETTINGS, fleet.time)
+    await capacity.step(fleet.ring)
+    assert [record["pool"] for record in capacity.records()] == ["chat/org/m", "speech/org/m"]
+    assert capacity.record("speech")[1] == "no metric gives arrivals, running, ready"
+
+
 async def test_old_advice_is_none_and_never_0() -> None:
     fleet = Fleet()
     fleet.tick(400)

@@ -76,6 +76,33 @@ def test_only_replicas_are_counted_so_that_nothing_is_counted_twice() -> None:
     assert list(intake.gains(pool_rates)) == []
 
 
+GATEWAY = Entity.of(EntityKind.POOL, pool="chat", model_name="m", job="router", instance="gw:1")
+
+
+def test_a_gateway_speaks_for_the_replicas_behind_it_while_it_is_heard_of() -> None:
+    intake = Intake([TTFT, ERRORS])
+
+    def seen(at: float, counts: list[int], entity: Entity) -> list[Gain]:
+        return [gain for _, gain in intake.gains([slow_reading(at, counts, entity=entity)])]
+
+    replica, gateway = [1, 0, 0, 0, 0], [0, 0, 0, 0, 2]
+    assert seen(0.0, replica, REPLICA) == [Gain(1, 0)]
+    assert seen(0.0, gateway, GATEWAY) == [Gain(2, 2)]
+    assert seen(5.0, replica, REPLICA) == []
+    assert seen(200.0, [0, 0, 0, 0, 0], GATEWAY) == [], "nothing passed through it"
+    assert seen(290.0, replica, REPLICA) == []
+    assert seen(301.0, replica, REPLICA) == [Gain(1, 0)], "what goes past a gateway is counted too"
+
+
+def test_requests_that_a_gateway_lost_are_errors_of_its_pool() -> None:
+    intake = Intake([ERRORS])
+    dead = {"finished": 1.0, "errors": 1.0}
+    assert list(intake.gains([rate_reading(0.0, dead, GATEWAY, "router")])) == []
+    assert list(intake.gains([rate_reading(10.0, dead, GATEWAY, "router")])) == [(("errors", POOL), Gain(10, 10))]
+    well = [rate_reading(at, {"finished": 1.0, "errors": 0.0}) for at in (11.0, 21.0)]
+    assert list(intake.gains(well)) == []
+
+
 def test_an_objective_holds_for_the_pools_that_it_names() -> None:
     for name, found in (("chat", 1), ("chat/m", 1), ("embed", 0), ("chat/other", 0)):
         one = TTFT.model_copy(update={"pools": (name,)})

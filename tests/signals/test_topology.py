@@ -58,6 +58,32 @@ def test_sums_means_and_counts(value: Value) -> None:
     assert all(key.entity.kind is EntityKind.POOL for key in merged.columns.keys)
 
 
+def gateway(name: str, numbers: dict[str, float], model: str = "m") -> Reading:
+    entity = Entity.of(EntityKind.POOL, job="router", instance=name, pool="chat", model_name=model)
+    return Reading(name, 5.0, Columns(tuple(SeriesKey(entity, one) for one in numbers)), np.array([*numbers.values()]))
+
+
+@pytest.mark.parametrize("model", ["m", ""])
+def test_what_replicas_do_not_count_their_gateways_do(value: Value, model: str) -> None:
+    before = [gateway(name, {"arrivals": 3.0, "errors": 1.0, "queue_len": 7.0}, model) for name in ("g", "h")]
+    merged = pool_reading([reading("a", load(3) | {"errors": 0.5}), *before], 5.0)
+    assert value(merged, "arrivals") == 6.0
+    assert value(merged, "errors") == 0.5, "the replicas count it"
+    assert value(merged, "queue_len") == 3.0, "a gateway's queue is not the replicas'"
+    assert {key.entity for key in merged.columns.keys} == {pool_of(replica("a"))}
+
+
+@pytest.mark.parametrize("parts", [
+    [gateway("g", {"arrivals": 3.0}, "other")],
+    [gateway("g", {"arrivals": 3.0}, ""), reading("b", load(1), pool="chat")],
+])  # fmt: skip
+def test_a_gateway_of_another_model_or_of_several_says_nothing_of_one(value: Value, parts: list[Reading]) -> None:
+    second = Entity.of(EntityKind.REPLICA, job="llm", instance="z", pool="chat", model_name="n")
+    other = Reading("z", 5.0, Columns((SeriesKey(second, "running"),)), np.array([1.0]))
+    with pytest.raises(KeyError):
+        value(pool_reading([reading("a", load(3)), other, *parts], 5.0), "arrivals")
+
+
 def test_unknown_part_makes_the_sum_unknown(value: Value) -> None:
     merged = pool_reading([reading("a", load(3)), reading("b", load(NAN))], 5.0)
     assert math.isnan(value(merged, "queue_len"))

@@ -75,7 +75,10 @@ export function clock(when) {
 /** The shortest name that tells an entity from its neighbours. */
 export function entityName(entity) {
   const label = entity.labels;
-  if (entity.kind === "pool") return [label.pool, label.model_name].filter(Boolean).join(" / ") || "pool";
+  if (entity.kind === "pool") {
+    const name = [label.pool, label.model_name].filter(Boolean).join(" / ") || "pool";
+    return label.instance ? `${name} via ${label.instance}` : name;
+  }
   const best = label.instance ?? label.gpu ?? label.node ?? label.job;
   return best ?? (Object.values(label).join(" ") || entity.kind);
 }
