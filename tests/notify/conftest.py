@@ -1,4 +1,4 @@
-"""Alerts to tell, and receivers that behave as the test says."""
+"""Receivers that behave as the test says, and the time they live in."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -6,41 +6,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from aiops.detect.base import AlertKey, Severity, Verdict
-from aiops.incidents.alert import Alert, AlertState
 from aiops.kit.clock import Clock
 from aiops.kit.retry import Failure
-from aiops.signals.types import Entity, EntityKind, SeriesKey
-
-START = 1_700_000_000.0
-AlertMaker = Callable[..., Alert]
-
-
-@pytest.fixture
-def make_alert() -> AlertMaker:
-    """Return a function that makes an alert about one replica, firing unless told otherwise."""
-
-    def make(
-        instance: str = "a:8000",
-        state: AlertState = AlertState.FIRING,
-        started_at: float = START,
-        ended_at: float = 0.0,
-        value: float = 42.0,
-    ) -> Alert:
-        entity = Entity.of(EntityKind.REPLICA, job="vllm", instance=instance, model_name="tiny")
-        verdict = Verdict(
-            "QueueGrows",
-            Severity.WARNING,
-            2.5,
-            value,
-            summary="Queue grows",
-            reason=f"{value} waiting",
-            runbook="queue-grows",
-        )
-        key = AlertKey("QueueGrows", SeriesKey(entity, "queue_len"))
-        return Alert(key, state, started_at, started_at, verdict, ended_at=ended_at, incident="abc")
-
-    return make
+from tests.notify.alerts import START
 
 
 @pytest.fixture

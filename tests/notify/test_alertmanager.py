@@ -13,7 +13,7 @@ import pytest_asyncio
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from aiops.incidents.alert import Alert, AlertState
+from aiops.incidents.alert import AlertState
 from aiops.kit.clock import Clock
 from aiops.kit.http import HttpClient, open_session
 from aiops.kit.http_settings import AuthorizationSettings, BasicAuthSettings, HttpClientSettings
@@ -22,10 +22,9 @@ from aiops.notify.alertmanager import Alertmanager
 from aiops.notify.dispatch import dispatcher_of
 from aiops.notify.notice import Letterhead, Notice, notice_of
 from aiops.notify.settings import AlertmanagerSettings, NotifySettings
+from tests.notify.alerts import START, alert_of
 
-MakeAlert = Callable[..., Alert]
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-START = 1_700_000_000.0
 
 
 async def fine(request: web.Request) -> web.StreamResponse:
@@ -106,11 +105,11 @@ def dated(seconds: float) -> Answer:
 
 
 async def test_a_batch_is_one_array_with_an_end_four_resends_ahead(
-    receiver: FakeAlertmanager, session: ClientSession, make_alert: MakeAlert
+    receiver: FakeAlertmanager, session: ClientSession
 ) -> None:
     receiver.answer = dated(START)
-    firing = notice_of(make_alert(started_at=START - 30), Letterhead(external_url="http://aiops:9600"))
-    resolved = notice_of(make_alert("b:8000", AlertState.RESOLVED, START - 90, START - 1), Letterhead())
+    firing = notice_of(alert_of(started_at=START - 30), Letterhead(external_url="http://aiops:9600"))
+    resolved = notice_of(alert_of("b:8000", AlertState.RESOLVED, START - 90, START - 1), Letterhead())
     await sender_to(receiver.url, session, HandClock().clock).send([firing, resolved])
     ((first, second),) = receiver.posts
     assert set(first) == {"labels", "annotations", "startsAt", "endsAt", "generatorURL"}
@@ -122,56 +121,46 @@ async def test_a_batch_is_one_array_with_an_end_four_resends_ahead(
 
 
 @pytest.mark.parametrize("code", [200, 202, 204])
-async def test_any_2xx_is_delivery(
-    receiver: FakeAlertmanager, session: ClientSession, make_alert: MakeAlert, code: int
-) -> None:
+async def test_any_2xx_is_delivery(receiver: FakeAlertmanager, session: ClientSession, code: int) -> None:
     receiver.answer = status(code)
-    await sender_to(receiver.url, session, Clock()).send([notice_of(make_alert(), Letterhead())])
+    await sender_to(receiver.url, session, Clock()).send([notice_of(alert_of(), Letterhead())])
     assert len(receiver.posts) == 1
 
 
 @pytest.mark.parametrize("answer", [status(500), status(503), status(429), hang, hang_up])
-async def test_what_may_pass_is_temporary(
-    receiver: FakeAlertmanager, session: ClientSession, make_alert: MakeAlert, answer: Answer
-) -> None:
+async def test_what_may_pass_is_temporary(receiver: FakeAlertmanager, session: ClientSession, answer: Answer) -> None:
     receiver.answer = answer
     with pytest.raises(Temporary):
-        await sender_to(receiver.url, session, Clock(), timeout=0.3).send([notice_of(make_alert(), Letterhead())])
+        await sender_to(receiver.url, session, Clock(), timeout=0.3).send([notice_of(alert_of(), Letterhead())])
     assert len(receiver.posts) == 1
 
 
-async def test_a_closed_port_is_temporary(
-    session: ClientSession, make_alert: MakeAlert, free_port: Callable[[], int]
-) -> None:
+async def test_a_closed_port_is_temporary(session: ClientSession, free_port: Callable[[], int]) -> None:
     sender = sender_to(f"http://127.0.0.1:{free_port()}", session, Clock())
     with pytest.raises(Temporary, match="cannot be asked"):
-        await sender.send([notice_of(make_alert(), Letterhead())])
+        await sender.send([notice_of(alert_of(), Letterhead())])
 
 
 @pytest.mark.parametrize("code", [301, 401, 404, 413])
-async def test_what_will_not_pass_is_permanent(
-    receiver: FakeAlertmanager, session: ClientSession, make_alert: MakeAlert, code: int
-) -> None:
+async def test_what_will_not_pass_is_permanent(receiver: FakeAlertmanager, session: ClientSession, code: int) -> None:
     receiver.answer = status(code, Location="http://127.0.0.1:1/")
     with pytest.raises(Permanent, match=str(code)):
-        await sender_to(receiver.url, session, Clock()).send([notice_of(make_alert(), Letterhead())])
+        await sender_to(receiver.url, session, Clock()).send([notice_of(alert_of(), Letterhead())])
 
 
 async def test_a_400_is_never_sent_again_and_quoted_harmlessly(
-    receiver: FakeAlertmanager, session: ClientSession, make_alert: MakeAlert
+    receiver: FakeAlertmanager, session: ClientSession
 ) -> None:
     receiver.answer = status(400, json.dumps('invalid label set: invalid name "x"') + "\nforged log line")
     with pytest.raises(Permanent) as caught:
-        await sender_to(receiver.url, session, Clock()).send([notice_of(make_alert(), Letterhead())])
+        await sender_to(receiver.url, session, Clock()).send([notice_of(alert_of(), Letterhead())])
     assert "invalid label set" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(receiver.posts) == 1
 
 
-async def test_credentials_are_sent_and_never_shown(
-    receiver: FakeAlertmanager, session: ClientSession, make_alert: MakeAlert
-) -> None:
-    notice = notice_of(make_alert(), Letterhead())
+async def test_credentials_are_sent_and_never_shown(receiver: FakeAlertmanager, session: ClientSession) -> None:
+    notice = notice_of(alert_of(), Letterhead())
     basic = HttpClientSettings(basic_auth=BasicAuthSettings.model_validate({"username": "u", "password": "p"}))
     bearer = HttpClientSettings(authorization=AuthorizationSettings.model_validate({"credentials": "token"}))
     for client in (basic, bearer):
@@ -187,12 +176,12 @@ async def test_credentials_are_sent_and_never_shown(
 
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0])
 async def test_our_clock_may_jump_without_ending_or_holding_an_alert(
-    receiver: FakeAlertmanager, session: ClientSession, make_alert: MakeAlert, jump: float
+    receiver: FakeAlertmanager, session: ClientSession, jump: float
 ) -> None:
     hand = HandClock()
     receiver.answer = dated(START)
     sender = sender_to(receiver.url, session, hand.clock)
-    firing = notice_of(make_alert(started_at=START), Letterhead())
+    firing = notice_of(alert_of(started_at=START), Letterhead())
     await sender.send([firing])
     hand.wall += jump + 60
     hand.steady += 60
@@ -201,7 +190,7 @@ async def test_our_clock_may_jump_without_ending_or_holding_an_alert(
     hand.wall += 60
     hand.steady += 60
     receiver.answer = dated(START + 120)
-    await sender.send([notice_of(make_alert(state=AlertState.RESOLVED, ended_at=hand.wall), Letterhead())])
+    await sender.send([notice_of(alert_of(state=AlertState.RESOLVED, ended_at=hand.wall), Letterhead())])
     ends = [record["endsAt"] for (record,) in receiver.posts]
     assert ends[0] == "2023-11-14T22:17:20.000Z"
     assert ends[1] >= "2023-11-14T22:18:20.000Z", "it still fires by the receiver's clock"
@@ -211,21 +200,21 @@ async def test_our_clock_may_jump_without_ending_or_holding_an_alert(
 
 
 async def test_an_alert_from_before_a_jump_back_does_not_start_after_its_end(
-    receiver: FakeAlertmanager, session: ClientSession, make_alert: MakeAlert
+    receiver: FakeAlertmanager, session: ClientSession
 ) -> None:
     receiver.answer = dated(START)
     sender = sender_to(receiver.url, session, HandClock().clock)
-    await sender.send([notice_of(make_alert(started_at=START + 3600), Letterhead())])
+    await sender.send([notice_of(alert_of(started_at=START + 3600), Letterhead())])
     ((record,),) = receiver.posts
     assert (record["startsAt"], record["endsAt"]) == ("2023-11-14T22:13:20.000Z", "2023-11-14T22:17:20.000Z")
 
 
 async def test_a_receiver_whose_clock_is_ahead_gets_the_batch_again_at_once(
-    receiver: FakeAlertmanager, session: ClientSession, make_alert: MakeAlert
+    receiver: FakeAlertmanager, session: ClientSession
 ) -> None:
     receiver.answer = dated(START + 3600)
     sender = sender_to(receiver.url, session, HandClock().clock)
-    firing = notice_of(make_alert(started_at=START), Letterhead())
+    firing = notice_of(alert_of(started_at=START), Letterhead())
     await sender.send([firing])
     assert [record["endsAt"] for (record,) in receiver.posts] == [
         "2023-11-14T22:17:20.000Z",
@@ -236,24 +225,22 @@ async def test_a_receiver_whose_clock_is_ahead_gets_the_batch_again_at_once(
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Mon, 01 Jan 9999 00:00:00 GMT", "Tue, 99 Nov 2023 25:00:00 GMT"])
-async def test_a_nonsense_date_is_not_believed(
-    receiver: FakeAlertmanager, session: ClientSession, make_alert: MakeAlert, date: str
-) -> None:
+async def test_a_nonsense_date_is_not_believed(receiver: FakeAlertmanager, session: ClientSession, date: str) -> None:
     receiver.answer = status(200, Date=date)
     sender = sender_to(receiver.url, session, HandClock().clock)
-    await sender.send([notice_of(make_alert(), Letterhead())])
+    await sender.send([notice_of(alert_of(), Letterhead())])
     assert sender.warning() == ""
     assert len(receiver.posts) == 1
 
 
 async def test_the_dispatcher_leaves_an_invalid_alert_out_and_tells_every_peer(
-    receiver: FakeAlertmanager, session: ClientSession, make_alert: MakeAlert, free_port: Callable[[], int]
+    receiver: FakeAlertmanager, session: ClientSession, free_port: Callable[[], int]
 ) -> None:
     dead = f"http://127.0.0.1:{free_port()}"
     peers = (AlertmanagerSettings(url=dead), AlertmanagerSettings(url=receiver.url))
     settings = NotifySettings(alertmanagers=peers, drain_timeout=0.5)
     dispatcher = dispatcher_of(settings, session, interval_seconds=5.0)
-    alerts = {alert.key: alert for alert in (make_alert(), make_alert("b\udcff:1"), make_alert("c:1"))}
+    alerts = {alert.key: alert for alert in (alert_of(), alert_of("b\udcff:1"), alert_of("c:1"))}
     dispatcher.submit(alerts)
     dispatcher.start()
     await dispatcher.stop()
@@ -266,17 +253,15 @@ async def test_the_dispatcher_leaves_an_invalid_alert_out_and_tells_every_peer(
     assert not math.isnan(up.latency_seconds)
 
 
-async def test_a_thousand_alerts_go_in_batches_of_256(
-    receiver: FakeAlertmanager, session: ClientSession, make_alert: MakeAlert
-) -> None:
+async def test_a_thousand_alerts_go_in_batches_of_256(receiver: FakeAlertmanager, session: ClientSession) -> None:
     settings = NotifySettings(alertmanagers=(AlertmanagerSettings(url=receiver.url),))
     dispatcher = dispatcher_of(settings, session, interval_seconds=5.0)
-    dispatcher.submit({alert.key: alert for alert in (make_alert(f"i{i}:1") for i in range(1000))})
+    dispatcher.submit({alert.key: alert for alert in (alert_of(f"i{i}:1") for i in range(1000))})
     dispatcher.start()
     await dispatcher.stop()
     assert [len(post) for post in receiver.posts] == [256, 256, 256, 232]
 
 
-def test_a_notice_knows_its_status(make_alert: MakeAlert) -> None:
-    notices: list[Notice] = [notice_of(make_alert(state=state), Letterhead()) for state in AlertState]
+def test_a_notice_knows_its_status() -> None:
+    notices: list[Notice] = [notice_of(alert_of(state=state), Letterhead()) for state in AlertState]
     assert [notice.status for notice in notices] == ["resolved", "resolved", "firing", "firing", "resolved"]

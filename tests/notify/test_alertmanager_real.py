@@ -12,20 +12,20 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientSession
 
-from aiops.incidents.alert import Alert, AlertState
+from aiops.incidents.alert import AlertState
 from aiops.kit.clock import Clock
 from aiops.kit.http import HttpClient, open_session
 from aiops.notify.alertmanager import Alertmanager
 from aiops.notify.dispatch import Dispatcher, dispatcher_of
 from aiops.notify.notice import Letterhead, fingerprint, notice_of
 from aiops.notify.settings import AlertmanagerSettings, NotifySettings
+from tests.notify.alerts import alert_of
 from tests.real.alertmanager import People, RealAlertmanager, alone
 from tests.real.programs import until
 
 pytestmark = pytest.mark.real
-MakeAlert = Callable[..., Alert]
+ROOT = Path(__file__).resolve().parents[2]
 MakeDispatcher = Callable[..., Dispatcher]
-SENDER = Path(__file__).with_name("sender.py")
 
 
 @pytest_asyncio.fixture
@@ -59,10 +59,10 @@ def dispatcher_to(manager: RealAlertmanager, session: ClientSession) -> MakeDisp
 
 
 async def test_people_hear_of_a_start_and_an_end_once_each(
-    manager: RealAlertmanager, people: People, dispatcher_to: MakeDispatcher, make_alert: MakeAlert
+    manager: RealAlertmanager, people: People, dispatcher_to: MakeDispatcher
 ) -> None:
     began = time.time() - 20
-    firing = make_alert(started_at=began)
+    firing = alert_of(started_at=began)
     dispatcher = dispatcher_to()
     dispatcher.start()
     dispatcher.submit({firing.key: firing})
@@ -72,7 +72,7 @@ async def test_people_hear_of_a_start_and_an_end_once_each(
     assert stands["fingerprint"] == fingerprint(labels)
     assert stands["labels"] == dict(labels)
     await asyncio.sleep(1.5)  # resends go by
-    ended = make_alert(state=AlertState.RESOLVED, started_at=began, ended_at=time.time())
+    ended = alert_of(state=AlertState.RESOLVED, started_at=began, ended_at=time.time())
     dispatcher.submit({firing.key: ended})
     await until(lambda: len(people.heard) > 1, 15, "people heard of the end")
     await asyncio.sleep(1.5)
@@ -83,9 +83,9 @@ async def test_people_hear_of_a_start_and_an_end_once_each(
 
 
 async def test_a_restarted_alertmanager_learns_again_and_a_silent_sender_ends(
-    manager: RealAlertmanager, people: People, dispatcher_to: MakeDispatcher, make_alert: MakeAlert
+    manager: RealAlertmanager, people: People, dispatcher_to: MakeDispatcher
 ) -> None:
-    firing = make_alert(started_at=time.time())
+    firing = alert_of(started_at=time.time())
     dispatcher = dispatcher_to(valid_seconds=4.0)
     dispatcher.start()
     dispatcher.submit({firing.key: firing})
@@ -106,7 +106,14 @@ async def senders(manager: RealAlertmanager, *starts: float) -> AsyncIterator[No
     """Run copies of sender.py until each delivered, and kill them without warning at the end."""
     processes = [
         await asyncio.create_subprocess_exec(
-            sys.executable, str(SENDER), manager.url, "killed", str(started_at), stdout=asyncio.subprocess.PIPE
+            sys.executable,
+            "-m",
+            "tests.notify.sender",
+            manager.url,
+            "killed",
+            str(started_at),
+            stdout=asyncio.subprocess.PIPE,
+            cwd=ROOT,
         )
         for started_at in starts
     ]
@@ -135,28 +142,26 @@ async def test_kills_and_copies_of_us_are_one_notification(manager: RealAlertman
 
 @pytest.mark.parametrize("offset", [-3600.0, 3600.0])
 async def test_clocks_an_hour_apart_neither_hide_nor_hold_an_alert(
-    people: People, dispatcher_to: MakeDispatcher, make_alert: MakeAlert, offset: float
+    people: People, dispatcher_to: MakeDispatcher, offset: float
 ) -> None:
     clock = Clock(now=lambda: time.time() + offset)
-    firing = make_alert(started_at=clock.now())
+    firing = alert_of(started_at=clock.now())
     dispatcher = dispatcher_to(clock)
     dispatcher.start()
     dispatcher.submit({firing.key: firing})
     await until(lambda: people.heard, 15, "people heard of the start")
     await asyncio.sleep(1.2)
     assert people.statuses() == ["firing"]
-    dispatcher.submit({firing.key: make_alert(state=AlertState.RESOLVED, ended_at=clock.now())})
+    dispatcher.submit({firing.key: alert_of(state=AlertState.RESOLVED, ended_at=clock.now())})
     await until(lambda: len(people.heard) > 1, 15, "people heard of the end")
     assert people.statuses() == ["firing", "resolved"]
     assert "60 min" in dispatcher.status()[0].warning
     await dispatcher.stop()
 
 
-async def test_an_invalid_alert_in_a_batch_costs_only_itself(
-    manager: RealAlertmanager, session: ClientSession, make_alert: MakeAlert
-) -> None:
+async def test_an_invalid_alert_in_a_batch_costs_only_itself(manager: RealAlertmanager, session: ClientSession) -> None:
     """Why alerts are judged before: the answer to a mixed batch is 400, and what was fine is taken all the same."""
-    good = notice_of(make_alert(started_at=time.time()), Letterhead())
+    good = notice_of(alert_of(started_at=time.time()), Letterhead())
     records = [
         {"labels": dict(good.labels), "annotations": {}},
         {"labels": {"alertname": "Bad", "bad-label": "x"}, "annotations": {}},

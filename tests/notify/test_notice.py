@@ -1,7 +1,6 @@
 """Identity stays while numbers change, and what cannot be sent is known before."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -12,14 +11,14 @@ from aiops.detect.base import AlertKey, Severity, Verdict
 from aiops.incidents.alert import Alert, AlertState
 from aiops.notify.notice import Letterhead, Notice, fingerprint, notice_of, problem_of, record_of, rfc3339
 from aiops.signals.types import Entity, EntityKind, SeriesKey
+from tests.notify.alerts import alert_of
 
-MakeAlert = Callable[..., Alert]
 HEAD = Letterhead((("cluster", "prod"), ("job", "ours")), "http://aiops:9600/", "http://books/")
 ANY_NUMBER = st.floats() | st.just(math.nan)
 
 
-def test_labels_name_the_alert_and_annotations_carry_the_numbers(make_alert: MakeAlert) -> None:
-    notice = notice_of(make_alert(), HEAD)
+def test_labels_name_the_alert_and_annotations_carry_the_numbers() -> None:
+    notice = notice_of(alert_of(), HEAD)
     assert dict(notice.labels) == {
         "alertname": "QueueGrows",
         "cluster": "prod",
@@ -37,9 +36,9 @@ def test_labels_name_the_alert_and_annotations_carry_the_numbers(make_alert: Mak
         "incident": "abc",
         "runbook_url": "http://books/queue-grows",
     }
-    changed = replace(make_alert(), after="90 s after a deploy: 1.4 became 1.5")
+    changed = replace(alert_of(), after="90 s after a deploy: 1.4 became 1.5")
     assert dict(notice_of(changed, HEAD).annotations)["after"] == changed.after
-    outlasted = replace(make_alert(), outlasted="fired for a week")
+    outlasted = replace(alert_of(), outlasted="fired for a week")
     assert dict(notice_of(outlasted, HEAD).annotations)["ended"] == "fired for a week"
     assert notice_of(changed, HEAD).labels == notice_of(outlasted, HEAD).labels == notice.labels
     assert (notice.status, notice.ends_at) == ("firing", None)
@@ -93,8 +92,8 @@ def test_what_is_found_fine_can_be_written(starts_at: float, ends_at: float | No
         assert str(record_of(notice)["startsAt"]).endswith("Z")
 
 
-def test_a_text_from_a_broken_page_does_not_cost_the_alert(make_alert: MakeAlert) -> None:
-    alert = make_alert()
+def test_a_text_from_a_broken_page_does_not_cost_the_alert() -> None:
+    alert = alert_of()
     notice = notice_of(replace(alert, verdict=replace(alert.verdict, reason="model \udcff")), HEAD)
     assert problem_of(notice) == ""
     assert dict(notice.annotations)["description"] == "model ?"

@@ -9,7 +9,6 @@ that moment the only trouble here is death.
 import asyncio
 import json
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -23,13 +22,12 @@ from aiops.kit.retry import Temporary
 from aiops.notify.alertmanager import Alertmanager
 from aiops.notify.dispatch import RESENDS_VALID, Dispatcher
 from aiops.notify.settings import AlertmanagerSettings, NotifySettings
+from tests.notify.alerts import START, alert_of
 
 pytestmark = pytest.mark.looptime
-START = 1_700_000_000.0
 FAULT_SECONDS = 1500.0
 END_SECONDS = 30.0 + FAULT_SECONDS
 GROUP_INTERVAL_SECONDS = 30
-MakeAlert = Callable[..., Alert]
 TROUBLES = ("down", "slow", "500", "400", "reset")
 
 
@@ -135,7 +133,7 @@ def episodes(rng: random.Random, until: float) -> list[tuple[float, float, str]]
 
 
 @pytest.mark.parametrize("seed", range(10))
-async def test_one_page_and_one_end_whatever_fails(seed: int, make_alert: MakeAlert, virtual_clock: Clock) -> None:
+async def test_one_page_and_one_end_whatever_fails(seed: int, virtual_clock: Clock) -> None:
     rng = random.Random(seed)
     notified: dict[str, str] = {}
     heard: list[str] = []
@@ -154,9 +152,9 @@ async def test_one_page_and_one_end_whatever_fails(seed: int, make_alert: MakeAl
         for number, daemon in enumerate(daemons):
             now = virtual_clock.now() - 0.7 * number  # two daemons are never at the same point
             if now >= ended:
-                alert = make_alert(state=AlertState.RESOLVED, started_at=began + 0.3 * number, ended_at=ended)
+                alert = alert_of(state=AlertState.RESOLVED, started_at=began + 0.3 * number, ended_at=ended)
             else:
-                alert = make_alert(started_at=began + 0.3 * number)
+                alert = alert_of(started_at=began + 0.3 * number)
             # Kept as long as the machine keeps what is resolved.
             daemon.alerts = {alert.key: alert} if began <= now < ended + 900.0 else {}
             if second % 5 == number:

@@ -1,24 +1,22 @@
 """What a receiver of incidents hears: loud enough, new, not too often, and nothing twice after a restart."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from aiops.detect.base import Severity
-from aiops.incidents.alert import Alert, Incident, Notified
+from aiops.incidents.alert import Incident, Notified
 from aiops.kit.clock import Clock
 from aiops.kit.retry import Temporary
 from aiops.notify.dispatch import Dispatcher, Listener
 from aiops.notify.notice import IncidentNotice
 from aiops.notify.route import milestones
 from aiops.notify.settings import NotifySettings
+from tests.notify.alerts import START
 
 pytestmark = pytest.mark.looptime
-START = 1_700_000_000.0
-MakeAlert = Callable[..., Alert]
 
 
 def incident(

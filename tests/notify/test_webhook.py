@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,15 +13,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from aiops.detect.base import Severity
-from aiops.incidents.alert import Alert, Incident
+from aiops.incidents.alert import Incident
 from aiops.kit.http import HttpClient, open_session
 from aiops.kit.retry import Permanent, Temporary
 from aiops.notify.notice import IncidentNotice, Letterhead, fingerprint, incident_notice_of
 from aiops.notify.settings import WebhookSettings
 from aiops.notify.webhook import Webhook
-
-MakeAlert = Callable[..., Alert]
-START = 1_700_000_000.0
+from tests.notify.alerts import START, alert_of
 
 
 @dataclass
@@ -51,8 +49,8 @@ async def send(item: IncidentNotice, **settings: str) -> None:
 
 
 @pytest.fixture
-def item(make_alert: MakeAlert) -> IncidentNotice:
-    alert = make_alert()
+def item() -> IncidentNotice:
+    alert = alert_of()
     incident = Incident("abc", "Queue grows", Severity.WARNING, START, START + 5, 0.0, (alert.key,))
     return incident_notice_of(incident, {alert.key: alert}, Letterhead(external_url="http://aiops:9600"))
 
