@@ -193,7 +193,7 @@ def test_workflows_may_do_little_by_default() -> None:
         assert yaml.safe_load(file.read_text())["permissions"] == {"contents": "read"}
 
 
-def test_the_only_right_is_to_see_pods_and_only_the_component_gives_a_token() -> None:
+def test_the_only_right_is_to_see_pods_or_slices_and_only_the_component_gives_a_token() -> None:
     roles = [document for _, document in MANIFESTS if document["kind"] in ("Role", "ClusterRole")]
     assert [role["rules"] for role in roles] == [
         [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
@@ -202,6 +202,9 @@ def test_the_only_right_is_to_see_pods_and_only_the_component_gives_a_token() ->
     assert binding["roleRef"]["name"] == roles[0]["metadata"]["name"]
     (account,) = [document for _, document in MANIFESTS if document["kind"] == "ServiceAccount"]
     assert [(s["name"], s["namespace"]) for s in binding["subjects"]] == [("aiops", account["metadata"]["namespace"])]
+    (rule,) = yaml.safe_load((KUSTOMIZE / "components/endpoint-slices/rule.yaml").read_text())
+    more = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}
+    assert rule == {"op": "add", "path": "/rules/-", "value": more}
     (patch,) = yaml.safe_load((KUSTOMIZE / "components/discovery/token.yaml").read_text())
     for kind in ("DaemonSet", "StatefulSet"):
         (workload,) = [document for _, document in MANIFESTS if document["kind"] == kind]

@@ -154,7 +154,9 @@ class Discovery(_Values):
     """`kubernetes_sd` in a job of `config.scrape.jobs`."""
 
     enabled: bool = False
-    """Gives the right to list and watch pods, and a token to use it: the only right there is."""
+    """Gives the right to list and watch pods, and a token to use it."""
+    endpointSlices: bool = False  # noqa: N815 - as charts spell it
+    """With `enabled`, also the right to list and watch endpoint slices (role `endpointslice`). There is no other."""
 
 
 class Monitor(_Values):
@@ -213,7 +215,7 @@ class Values(_Values):
     hub: HubValues = HubValues()
     """With `mode: hub`."""
     discovery: Discovery = Discovery()
-    """Targets from the pods of the cluster."""
+    """Targets from the pods and services of the cluster."""
     monitor: Monitor = Monitor()
     """Makes the Prometheus Operator scrape aiops."""
     rules: Rules = Rules()

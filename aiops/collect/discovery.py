@@ -1,4 +1,4 @@
-"""Where targets come from: configuration, files (``file_sd``), URLs (``http_sd``) and pods (``kubernetes_sd``).
+"""Where targets come from: configuration, files (``file_sd``), URLs (``http_sd``) and clusters (``kubernetes_sd``).
 
 The rule of all sources: an error keeps the last good list and is reported; only a good answer changes targets.
 Lists are written by others, so they are size-capped, strictly typed, and may not use YAML aliases.
@@ -15,7 +15,7 @@ import yaml
 from aiohttp import ClientSession
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from aiops.collect.pods import PodSource
+from aiops.collect.kubernetes_sd import KubernetesSource
 from aiops.collect.settings import FileDiscoverySettings, HttpDiscoverySettings, JobSettings
 from aiops.collect.targets import Found, Group, build
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
@@ -201,7 +201,7 @@ class Discovery:
 def _sources_of(job: JobSettings, session: ClientSession, folder: Path) -> Iterable[Source]:
     yield from (FileSource(settings, folder) for settings in job.file_sd)
     yield from (HttpSource(settings, session) for settings in job.http_sd)
-    yield from (PodSource(settings, session, taken=job.labels) for settings in job.kubernetes_sd)
+    yield from (KubernetesSource(settings, session, taken=job.labels) for settings in job.kubernetes_sd)
 
 
 def _read_file(path: Path, known: tuple[bytes, tuple[Group, ...]] | None) -> tuple[bytes, tuple[Group, ...]]:

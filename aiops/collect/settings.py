@@ -3,6 +3,7 @@
 Other collectors declare their sections beside themselves; only what several modules share stands here.
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -85,18 +86,28 @@ class HttpDiscoverySettings(Section):
     """Credentials and TLS towards the URL."""
 
 
-class KubernetesDiscoverySettings(Section):
-    """Targets from the pods of a cluster, listed once and then followed."""
+class KubernetesRole(StrEnum):
+    """What of a cluster becomes targets."""
 
+    POD = "pod"
+    ENDPOINTSLICE = "endpointslice"
+
+
+class KubernetesDiscoverySettings(Section):
+    """Targets from the objects of a cluster, listed once and then followed."""
+
+    role: KubernetesRole = KubernetesRole.POD
+    """``pod``, or ``endpointslice`` for the endpoints of services; each needs the right to list and watch these."""
     namespaces: tuple[str, ...] = ()
     """Where to look. Empty: everywhere, which needs a ClusterRole."""
     label_selector: str = ""
-    """Only pods with these labels, such as ``app=vllm``."""
+    """Only objects with these labels, such as ``app=vllm``. Endpoint slices have those of their service."""
     field_selector: str = ""
-    """Only pods with these fields. An agent per node writes ``spec.nodeName=${NODE_NAME}``."""
+    """Only objects with these fields. An agent per node writes ``spec.nodeName=${NODE_NAME}``."""
     annotated: bool = True
-    """Only pods with the annotation ``prometheus.io/scrape: "true"``; ``prometheus.io/port``, ``…/path`` and
-    ``…/scheme`` say where. Off: every container port is a target, for relabelling to choose from."""
+    """Of the role ``pod``: only pods with the annotation ``prometheus.io/scrape: "true"``; ``prometheus.io/port``,
+    ``…/path`` and ``…/scheme`` say where. Off: every container port is a target, for relabelling to choose from, as
+    every port of an endpoint is."""
     api: KubernetesSettings = KubernetesSettings()
     """The API server. In a pod nothing has to be set."""
 
@@ -113,7 +124,8 @@ class JobSettings(Section):
     http_sd: tuple[HttpDiscoverySettings, ...] = ()
     """Targets from URLs."""
     kubernetes_sd: tuple[KubernetesDiscoverySettings, ...] = ()
-    """Targets from pods. They carry ``namespace``, ``pod``, ``node`` and ``pool`` (namespace and owner)."""
+    """Targets from pods, or from the endpoints of services. They carry ``namespace``, ``pod``, ``node`` and ``pool``
+    (namespace and owner, or service)."""
     labels: dict[LabelName, LabelValue] = Field(default_factory=dict)
     """Labels of every target that does not bring its own."""
     scheme: Literal["http", "https"] = "http"

@@ -84,6 +84,7 @@ def plain(documents: list[Document]) -> dict[tuple[str, str], Document]:
         ("daemonset", ("pod-resources",), {"daemonset": {"podResources": True}}),
         ("hub", (), {}),
         ("hub", ("discovery",), {"discovery": {"enabled": True}}),
+        ("hub", ("discovery", "endpoint-slices"), {"discovery": {"enabled": True, "endpointSlices": True}}),
     ],
 )
 def test_helm_and_kustomize_make_the_same(

@@ -50,12 +50,41 @@ def pod(
     }  # fmt: skip
 
 
+def endpoint_slice(name: str = "vllm-x7k2p", namespace: str = "llm", *addresses: str, service: str = "vllm") -> Json:
+    """Endpoints of a service as the API server shows them: the first is ready, the others are not known to be."""
+    endpoints = [
+        {
+            "addresses": [address],
+            "conditions": {"ready": True, "serving": True, "terminating": False} if place == 0 else {},
+            "nodeName": f"gpu-{place}",
+            "targetRef": {"kind": "Pod", "namespace": namespace, "name": f"{service}-{place}", "uid": f"u{place}"},
+            "zone": "eu-1a",
+        }
+        for place, address in enumerate(addresses or ("10.1.0.7",))
+    ]
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "uid": f"uid-{namespace}-{name}",
+            "labels": {"kubernetes.io/service-name": service, "app": "vllm"},
+        },
+        "addressType": "IPv4",
+        "endpoints": endpoints,
+        "ports": [{"name": "http", "port": 8000, "protocol": "TCP", "appProtocol": "http"}],
+    }
+
+
 @dataclass
-class Pods:
-    """The list of pods, in pages and as a stream of what changes.
+class Collection:
+    """A list of objects, in pages and as a stream of what changes.
 
     Attributes
     ----------
+    kind, resource
+        As in ``kind`` of an object, and as in the path.
     oldest
         Versions before this one are not kept any more: a watch from there gets 410 in the stream.
     forbidden
@@ -64,6 +93,8 @@ class Pods:
         Watches end at once, with the connection.
     """
 
+    kind: str = "Pod"
+    resource: str = "pods"
     items: dict[str, Json] = field(default_factory=dict)
     events: list[tuple[int, str, Json]] = field(default_factory=list)
     version: int = 1000
@@ -74,16 +105,16 @@ class Pods:
     watching: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def put(self, pod: Json) -> None:
-        uid = pod["metadata"]["uid"]
-        self._note("MODIFIED" if uid in self.items else "ADDED", pod)
-        self.items[uid] = pod
+    def put(self, thing: Json) -> None:
+        uid = thing["metadata"]["uid"]
+        self._note("MODIFIED" if uid in self.items else "ADDED", thing)
+        self.items[uid] = thing
 
     def delete(self, uid: str) -> None:
         self._note("DELETED", self.items.pop(uid))
 
     def bookmark(self) -> None:
-        self._note("BOOKMARK", {"kind": "Pod", "metadata": {}})
+        self._note("BOOKMARK", {"kind": self.kind, "metadata": {}})
 
     def _note(self, kind: str, pod: Json) -> None:
         self.version += 1
@@ -95,9 +126,10 @@ class Pods:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(dict(request.query))
         parts = request.path.split("/")
-        namespace = parts[4] if parts[3] == "namespaces" else ""
+        namespace = parts[-2] if parts[-3] == "namespaces" else ""
         if namespace in self.forbidden:
-            body = {"kind": "Status", "code": 403, "message": f'pods is forbidden: cannot list in "{namespace or "*"}"'}
+            message = f'{self.resource} is forbidden: cannot list in "{namespace or "*"}"'
+            body = {"kind": "Status", "code": 403, "message": message}
             return web.json_response(body, status=403)
         if request.query.get("watch"):
             return await self._stream(request, namespace)
@@ -107,7 +139,7 @@ class Pods:
         if begin + limit < len(found):
             metadata["continue"] = str(begin + limit)
         items = copy.deepcopy(found[begin : begin + limit])
-        return web.json_response({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": items})
+        return web.json_response({"kind": f"{self.kind}List", "metadata": metadata, "items": items})
 
     async def _stream(self, request: web.Request, namespace: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -155,7 +187,8 @@ class Api:
     """
 
     token: str = ""
-    pods: Pods = field(default_factory=Pods)
+    pods: Collection = field(default_factory=Collection)
+    slices: Collection = field(default_factory=lambda: Collection("EndpointSlice", "endpointslices"))
     objects: dict[str, Json] = field(default_factory=dict)
     next_errors: list[int | None] = field(default_factory=list)
     asked: list[tuple[str, str, Json | None]] = field(default_factory=list)
@@ -195,8 +228,9 @@ class Api:
             return self._status(error, f"on demand: {error}")
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             return self._status(401, "Unauthorized")
-        if request.method == "GET" and request.path.endswith("/pods"):
-            return await self.pods.handle(request)
+        for prefix, collection in (("/api/v1/", self.pods), ("/apis/discovery.k8s.io/v1/", self.slices)):
+            if request.path.startswith(prefix) and request.path.endswith(f"/{collection.resource}"):
+                return await collection.handle(request)
         return self._answer(request, body)
 
     def _answer(self, request: web.Request, body: Json | None) -> web.Response:
