@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from aiops.app.advice_view import exhaustion_record, point_record, track_record, waste_record
 from aiops.app.load_fits import LoadFits
-from aiops.app.pool_rows import Gatherer, PoolRows, gateway_queue, throttled_share
+from aiops.app.pool_rows import Gatherer, PoolRows, gateway_queue, own_pools, throttled_share
 from aiops.capacity.arima import Arima
 from aiops.capacity.exhaustion import Exhaustion, time_to_exhaustion
 from aiops.capacity.follow import Followed, Track
@@ -31,7 +31,6 @@ from aiops.kit.clock import Clock
 from aiops.kit.log import OnChange
 from aiops.notify.notice import rfc3339
 from aiops.signals.telemetry import Family, FamilyKind
-from aiops.signals.topology import fronts, is_gateway
 from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey
 from aiops.store.codec import Codec
 from aiops.store.ring import Ring
@@ -145,12 +144,7 @@ class Capacity:
             for key in window.keys
             if key is not None and key.signal in _RUNS_OUT and not key.stat
         }
-        behind = [pool for pool in rows if not is_gateway(pool)]
-        pools = {
-            pool: self._pools.setdefault(pool, Pool(pool_name(pool)))
-            for pool in rows
-            if not any(fronts(pool, other) for other in behind)  # a gateway's numbers are part of its pool's advice
-        }
+        pools = {pool: self._pools.setdefault(pool, Pool(pool_name(pool))) for pool in own_pools(rows)}
 
         models = dict(self.loads.models)
 

@@ -3,7 +3,7 @@
 Belongs to the event loop, because the ring does; copies a few hundred numbers and computes nothing that takes time.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aiops.capacity.lead import Lead, lead_of
 from aiops.capacity.observed import NAN, History, believable
 from aiops.detect.base import Window
-from aiops.signals.topology import pool_of
+from aiops.signals.topology import fronts, is_gateway, pool_of
 from aiops.signals.types import Entity, EntityKind, SeriesKey
 from aiops.store.ring import Latest, Ring
 
@@ -159,6 +159,12 @@ class Gatherer:
         count = int(missing) if missing > 0.0 else 0
         rows.coming = rows.coming[-count:] if count else []
         rows.coming += [now + rows.lead(told).seconds] * (count - len(rows.coming))
+
+
+def own_pools(pools: Collection[Entity]) -> list[Entity]:
+    """All but the views that gateways have of pools which are there themselves."""
+    behind = [pool for pool in pools if not is_gateway(pool)]
+    return [pool for pool in pools if not any(fronts(pool, other) for other in behind)]
 
 
 def gateway_queue(pools: Mapping[Entity, PoolRows], pool: Entity) -> float:
