@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test soak check tools format bench llm-eval lock render clean
+.PHONY: demo test soak check tools sbom format bench llm-eval lock render clean
 
 demo: $(VENV)/.core  ## first result in one command: a simulated fleet, three faults, their causes
 	$(BIN)/aiops demo
@@ -56,6 +56,14 @@ $(VENV)/.dev: pyproject.toml requirements/dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@ $(VENV)/.core
+
+sbom: $(VENV)/.dev  ## what is in the small and in the full image, as CycloneDX: dist/aiops-core.cdx.json, dist/aiops-run.cdx.json
+	@mkdir -p dist
+	@for lock in core run; do \
+	  $(BIN)/python -m venv --without-pip --clear build/sbom/$$lock && \
+	  $(BIN)/pip --python build/sbom/$$lock/bin/python install -q --disable-pip-version-check --require-hashes -r requirements/$$lock.txt && \
+	  $(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+	    -o dist/aiops-$$lock.cdx.json build/sbom/$$lock/bin/python || exit 1; done
 
 # The package is made for another packager: a tar file with a zip file with the two programs.
 $(VENV)/.tools: requirements/tools.txt $(VENV)/.dev

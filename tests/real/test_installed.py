@@ -4,6 +4,7 @@ No container engine is asked for: a fresh environment, a tree without write perm
 Where a foreign user cannot reach the interpreter (a root with one of its own), it is root without any privilege.
 """
 
+import json
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from aiops import __version__
 from tests.conftest import missing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,6 +97,30 @@ def test_the_core_installation_is_small_and_carries_the_data(place: Path) -> Non
     assert sum(file.stat().st_size for file in files) < CORE_BYTES  # compiled files included
     assert (site / "aiops/_data/models/engines/vllm.yaml").is_file()
     assert not any((site / name).exists() for name in ("pandas", "sklearn", "statsmodels", "scipy"))
+
+
+def test_the_list_of_what_is_installed_is_complete(place: Path, tmp_path: Path) -> None:
+    """As `make sbom` makes it; every package with its version and licence."""
+    made = tmp_path / "sbom.json"
+    program = Path(sys.executable).with_name("cyclonedx-py")
+    run(
+        str(program),
+        "environment",
+        "--pyproject",
+        str(ROOT / "pyproject.toml"),
+        "-o",
+        str(made),
+        f"{place}/opt/bin/python",
+    )
+    told = json.loads(made.read_text())
+    assert told["bomFormat"] == "CycloneDX"
+    assert told["metadata"]["component"]["name"] == "aiops"
+    parts = {f"{one['name'].lower().replace('_', '-')}=={one['version']}": one for one in told["components"]}
+    locked = set(re.findall(r"^([\w.-]+==[\w.]+)", (ROOT / "requirements/core.txt").read_text(), re.MULTILINE))
+    assert parts.keys() <= locked | {f"aiops=={__version__}"}
+    names = {name.partition("==")[0] for name in locked}
+    assert {name.partition("==")[0] for name in parts} - {"aiops"} == names
+    assert not [name for name, one in parts.items() if not one.get("licenses")]
 
 
 def test_the_demo_runs_from_the_wheel_as_a_stranger(place: Path) -> None:
