@@ -56,7 +56,7 @@ def _rows(ring: Ring, span: Span) -> _Rows:
     seen = np.isfinite(window.values[:, owned]).any(axis=1) if len(owned) else np.zeros(len(at), np.bool_)
     oldest = int(np.argmax(seen)) if seen.any() else len(at)
     if last <= first or first - oldest < 3:
-        raise Refused(400, f"there is nothing to compare: the window has {max(0, int(first) - oldest)} rows before "
+        raise Refused(404, f"there is nothing to compare: the window has {max(0, int(first) - oldest)} rows before "
                            f"'from' and {max(0, int(last - first))} until 'to'; expected 3 and 1")  # fmt: skip
     before, then = _spread(oldest, int(first)), _spread(int(first), int(last))
     keys = tuple(key for key in window.keys if key is not None)

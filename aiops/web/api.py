@@ -69,6 +69,7 @@ class Route:
     refusals: Mapping[int, str] = field(default_factory=dict)
     status: int = 200
     content: tuple[str, ...] = ("application/json",)
+    takes: str = "application/json"
     envelope: bool = True
     body: Any = None
     answer: Any = None

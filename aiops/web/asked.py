@@ -76,15 +76,9 @@ class Span(Section):
     start: float = Field(alias="from", ge=0, allow_inf_nan=False)
     """UTC seconds"""
     end: float = Field(alias="to", ge=0, allow_inf_nan=False)
-    """UTC seconds, not before `from`"""
+    """UTC seconds, after `from`"""
     limit: int = Field(50, ge=1, le=500)
     """most changes in the answer"""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.end < self.start:
-            raise ValueError(f"'to' is {self.end:.15g}; expected a number from {self.start:.15g}, which is 'from'")
-        return self
 
 
 class PageAsked(Section):

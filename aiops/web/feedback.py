@@ -5,6 +5,7 @@ nothing. A link is worth one opinion, needs no password, and expires.
 """
 
 from html import escape
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 from pydantic import ValidationError
@@ -16,6 +17,8 @@ from aiops.web.asked import ById, Judged, Nothing, Opinion
 from aiops.web.records_told import AskedRecord, OpinionRecords, SaidRecords
 from aiops.web.source import Refused, Saying
 
+FORM = "application/x-www-form-urlencoded"
+_MOST_FIELDS = 10
 _CHOICES = (
     ("true", "It was right: something was wrong."),
     ("false", "It was a false alarm."),
@@ -58,13 +61,24 @@ async def _ask(request: web.Request) -> web.Response:
 
 async def _tell(request: web.Request) -> web.Response:
     try:
-        opinion = Opinion.model_validate(dict(await request.post()))
+        opinion = Opinion.model_validate(await _form(request))
     except ValidationError as error:
         raise Refused(400, said(error)) from None
     kept = await request.app[SOURCE].say_by_link(request.match_info["token"], _saying(opinion, by="link"))
     lines = "".join(f"<li>{escape(line)}</li>" for line in kept["effects"])
     undo = f"<p>To take it back: <code>aiops feedback undo {escape(kept['id'])}</code></p>"
     return _answer(page.frame("aiops feedback", f"<h1>Thank you</h1><ul>{lines}</ul>{undo}", up="../"), 200)
+
+
+async def _form(request: web.Request) -> dict[str, str]:
+    """Fields of the form as our page sends it; whoever has a link may send anything, in any charset."""
+    if request.content_type != FORM:
+        raise Refused(415, f"the body is {request.content_type}; expected {FORM}")
+    body = (await request.read()).decode("utf-8", "replace")
+    try:
+        return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+    except ValueError:
+        raise Refused(400, f"the form has more than {_MOST_FIELDS} fields") from None
 
 
 def _saying(opinion: Opinion, *, by: str) -> Saying:
@@ -110,5 +124,6 @@ ROUTES = (
           Role.NOBODY, refusals=_SPENT, content=("text/html",)),
     Route("POST", "/feedback/{token}", _tell,
           "the answer, without a password; once per link, for 14 days after the start of the alert",
-          Role.NOBODY, refusals={400: "it is no answer", **_SPENT}, content=("text/html",)),
+          Role.NOBODY, refusals={**_SPENT, 415: "the body is no form"}, content=("text/html",),
+          takes=FORM, body=Opinion),
 )  # fmt: skip

@@ -25,8 +25,9 @@ EVENTS: web.AppKey[Events] = web.AppKey("events", Events)
 async def _fleet(call: Call[Nothing]) -> FleetRecord:
     """`health` is `critical`, `warning` or `info` after the worst active alert on a thing and, for a pool, on what is
     below it; `silent` when nothing is heard of it, else `ok`. `numbers` holds what is known now of a short list of
-    signals; a value that nobody confirmed for three intervals is left out. `gpus` are those whose node is the host
-    of the replica and of no other; the rest stands under `nodes`. `score` is the highest of the watched series of a
+    signals; a value that nobody confirmed for three intervals is left out. `gpus` are those
+    that the kubelet gave to the replica's pod (`pod_resources`), else those whose node is the host of the replica and
+    of no other; the rest stands under `nodes`. `score` is the highest of the watched series of a
     thing, null where none is judged. `elsewhere` lists nodes and targets with alerts that belong to no replica. The
     sickest pool comes first.
     """
@@ -100,7 +101,6 @@ async def _range(call: Call[SeriesFilter]) -> HistoryRecord:
 async def _changes(call: Call[Span]) -> ChangeRecords:
     """Every series is compared with its own rows before `from`; those that moved stand in the answer, the farthest
     first. `distance` is robust and has no unit: 2 has left the usual range. `harm` counts only the way that hurts.
-    400 when the window has fewer than three rows before `from`.
     """
     return await call.source.changes(call.asked)
 
@@ -116,6 +116,7 @@ async def _detectors(call: Call[Nothing]) -> DetectorRecords:
 
 _NO_JOB = {404: "there is no such job"}
 _NO_TARGET = {404: "there is no such target"}
+_NOTHING = {404: "the window has fewer than three rows before `from`, or none until `to`"}
 _FULL = {503: "as many listen as `max_listeners` of the section `web` allows"}
 ROUTES = (
     Route("GET", "/api/v1/fleet", _fleet, "pools, replicas and GPUs with their health and a few numbers"),
@@ -129,6 +130,7 @@ ROUTES = (
     Route("GET", "/api/v1/signals", _signals, "latest value of every series, with what was expected"),
     Route("GET", "/api/v1/signals/names", _names, "every signal that there is a series of"),
     Route("GET", "/api/v1/signals/range", _range, "the window of some series: values, band and score over time"),
-    Route("GET", "/api/v1/signals/changes", _changes, "what changed between two times, ranked over all series"),
+    Route("GET", "/api/v1/signals/changes", _changes, "what changed between two times, ranked over all series",
+          refusals=_NOTHING),
     Route("GET", "/api/v1/detectors", _detectors, "every detector and rule: what it watches, and why it says nothing"),
 )  # fmt: skip

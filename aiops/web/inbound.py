@@ -36,6 +36,10 @@ _SLOWEST_SECONDS = 10.0
 _LONGEST_NAME, _LONGEST_VALUE, _MOST_LABELS = 200, 2000, 100
 
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_NAME)]
+_NAMED: dict[str, Any] = {
+    "required": ["alertname"],
+    "properties": {"alertname": {"type": "string", "minLength": 1, "maxLength": _LONGEST_VALUE}},
+}
 _Value = Annotated[str, StringConstraints(max_length=_LONGEST_VALUE)]
 
 
@@ -49,7 +53,10 @@ class Alert(_Lenient):
     """One alert."""
 
     status: Literal["firing", "resolved"]
-    labels: Annotated[dict[_Name, _Value], Field(min_length=1, max_length=_MOST_LABELS)]
+    labels: Annotated[
+        dict[_Name, _Value],
+        Field(min_length=1, max_length=_MOST_LABELS, json_schema_extra=_NAMED),
+    ]
     annotations: Annotated[dict[_Name, str], Field(max_length=_MOST_LABELS)] = {}
     startsAt: AwareDatetime  # noqa: N815
     endsAt: AwareDatetime | None = None  # noqa: N815

@@ -147,7 +147,7 @@ def _operation(route: Route, schemas: Mapping[tuple[str, JsonSchemaMode], Schema
     if asked := list(parameters(route)):
         operation["parameters"] = asked
     if (name, "validation") in schemas:
-        operation["requestBody"] = {"required": True, **_content(schemas[name, "validation"], "application/json")}
+        operation["requestBody"] = {"required": True, **_content(schemas[name, "validation"], route.takes)}
     good: Schema = schemas.get((name, "serialization"), {"type": "string"})
     if route.envelope and route.answered is not None:
         good = {"type": "object", "properties": {"status": _SUCCESS, "data": good}, "required": ["status", "data"]}

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from aiops.web.feedback import FORM
 from aiops.web.server import build
 from aiops.web.settings import Role, TokenSettings, WebSettings
 from aiops.web.source import Refused, Saying
@@ -147,6 +148,16 @@ async def test_looking_at_a_link_changes_nothing_and_saying_it_does(client_of: A
     assert "<b>" not in page
     assert "aiops feedback undo l1" in page
     assert house.said == [("good", "", Saying("expected", "batch", "", "link"))]
-    assert (await client.post("/feedback/good", data={})).status == 400
+    assert (await client.post("/feedback/good", data={"judgement": "maybe"})).status == 400
+    fields = "&".join(f"f{number}=1" for number in range(11))
+    for kind, body, status in (
+        ("multipart/form-data", "judgement=true", 415),
+        ("application/json", '{"judgement": "true"}', 415),
+        (f"{FORM}; charset=nonsense", fields, 400),
+        (FORM, b"judgement=\xff\xfe", 400),
+    ):
+        answer = await client.post("/feedback/good", data=body, headers={"Content-Type": kind})
+        assert answer.status == status, kind
+    assert len(house.said) == 1
     used = await client.get("/feedback/used")
     assert (used.status, await used.text()) == (410, "this link was used before\n")

@@ -8,14 +8,21 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]  # it ships no types
 import pytest
+import schemathesis
 from aiohttp import ClientSession
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection, positive_data_acceptance
 
 from aiops.app.api_page import heading
+from aiops.app.daemon import Daemon
 from aiops.web.own import ROUTES, openapi
+from aiops.web.settings import Role, TokenSettings, WebSettings
 from tests.web.api_answers import EXAMPLES, answers
-from tests.web.demo_house import demo_house, in_thread
+from tests.web.demo_house import config, demo_house, in_thread, running
 
 pytestmark = pytest.mark.timeout(120)
+EXAMPLES_EACH = 10
 RECORDED: Mapping[str, Any] = json.loads(EXAMPLES.read_text())
 BY_HEADING = {heading(route): route for route in ROUTES}
 
@@ -102,3 +109,39 @@ def test_the_daemon_serves_its_document(house: str) -> None:
 
     assert asyncio.run(ask()) == json.loads(json.dumps(openapi()))
     assert json.loads((EXAMPLES.parent / "openapi.json").read_text()) == openapi()
+
+
+SCHEMA = schemathesis.openapi.from_dict(json.loads(json.dumps(openapi()))).exclude(path="/api/v1/events")  # no end
+BOUNDED = settings(max_examples=EXAMPLES_EACH, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+MEANT: Mapping[str, list[Any]] = {
+    "/api/v1/maintenance": [positive_data_acceptance],  # a window may be over already
+    "/api/v1/alertmanager": [negative_data_rejection],  # one bad alert costs itself alone
+    "/-/reload": [not_a_server_error],  # 500 for a bad configuration, as in Prometheus
+}
+"""What an operation does on purpose, against a rule of thumb."""
+TOKEN = "admin-token-0123456789"
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A daemon without a fleet that asks for credentials."""
+    token = TokenSettings(name="ops", role=Role.ADMIN, token=TOKEN)  # type: ignore[arg-type]
+    web = WebSettings(listen_address="127.0.0.1:0", tokens=(token,), enable_lifecycle=True)
+    with in_thread(
+        running(Daemon(config(tmp_path_factory.mktemp("guarded"), {}).model_copy(update={"web": web})))
+    ) as url:
+        yield url
+
+
+@SCHEMA.parametrize()
+@BOUNDED
+def test_whatever_is_asked_is_answered_as_documented(case: schemathesis.Case, house: str) -> None:
+    meant = MEANT.get(case.operation.path, [])
+    case.call_and_validate(base_url=house, timeout=30, excluded_checks=[ignored_auth, *meant])
+
+
+@SCHEMA.parametrize()
+@BOUNDED
+def test_with_credentials_nothing_is_open_that_should_not_be(case: schemathesis.Case, guarded: str) -> None:
+    meant, headers = MEANT.get(case.operation.path, []), {"Authorization": f"Bearer {TOKEN}"}
+    case.call_and_validate(base_url=guarded, timeout=30, headers=headers, excluded_checks=meant)

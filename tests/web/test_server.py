@@ -311,7 +311,6 @@ async def test_changes_are_asked_for_by_time(client: TestClient) -> None:
         ("range?signal=x&limit=inf", "limit is 'inf'"),
         ("range?signal=x&sinal=y", "unknown parameter 'sinal'; expected signal, stat, entity, limit"),
         ("changes", "from is missing"),
-        ("changes?from=20&to=10", "'to' is 10; expected a number from 20, which is 'from'"),
         ("changes?from=1&to=2", "there is nothing to compare"),
         ("changes?from=nan&to=2", "from is 'nan'"),
     ],
