@@ -1,5 +1,6 @@
 """Joins alerts that an Alertmanager tells us to what we see ourselves."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from aiops.web.records_told import TakenRecord
 from aiops.web.source import Refused
 
 _NAMED = 3
+_KEEP_SECONDS = 2.0
 
 
 class Inbound:
@@ -35,14 +37,21 @@ class Inbound:
         self.own_total = 0
         self.full_total = 0
 
-    def told(self, told: Sequence[Told]) -> TakenRecord:
-        """Take a batch in; what we sent ourselves comes back to nobody.
+    async def told(self, told: Sequence[Told]) -> TakenRecord:
+        """Take a batch in and keep it; what we sent ourselves comes back to nobody.
 
         Raises
         ------
         Refused
-            503 when as many stand as may.
+            503 when as many stand as may, and when the disk does not take it: a kill would lose it then. Sent again, it
+            is no news.
         """
+        record = self._taken(told)
+        if not await asyncio.to_thread(self._journal.flush, _KEEP_SECONDS):
+            raise Refused(503, f"not kept within {_KEEP_SECONDS:g} s: the archive cannot be written now; send it again")
+        return record
+
+    def _taken(self, told: Sequence[Told]) -> TakenRecord:
         foreign = [one for one in told if not self._ours(one)]
         try:
             moves = self._pipeline.externals.take(self._clock.now(), foreign, self._place().place, self._seen)

@@ -214,9 +214,9 @@ class DaemonSource:
         """Advice on one pool, and why its number must not be used."""
         return self._daemon.capacity.record(pool)
 
-    def told(self, told: Sequence[Told]) -> TakenRecord:
+    async def told(self, told: Sequence[Told]) -> TakenRecord:
         """Take in alerts of others."""
-        return self._daemon.inbound.told(told)
+        return await self._daemon.inbound.told(told)
 
     def opinions(self) -> OpinionRecords:
         """What people said about alerts."""

@@ -134,7 +134,7 @@ async def _receive(request: web.Request) -> web.Response:
     times. An alert that is not repeated for `incidents.external_ttl` ends.
     """
     told, problems = parsed(await _body(request))
-    taken = request.app[SOURCE].told(told)
+    taken = await request.app[SOURCE].told(told)
     record: InboundRecord = {**taken, "refused": len(problems), "problems": problems[:10]}
     return success(record, status=202)
 

@@ -156,8 +156,8 @@ class Source(Protocol):
         """Advice on one pool (None: no such pool), and why its number must not be used; empty when it may."""
         ...
 
-    def told(self, told: Sequence[Told]) -> TakenRecord:
-        """Take in alerts of others, all or none; raise :class:`Refused` (503) when there is no room."""
+    async def told(self, told: Sequence[Told]) -> TakenRecord:
+        """Take in and keep alerts of others, all or none; raise :class:`Refused` (503) when there is no room."""
         ...
 
     def opinions(self) -> OpinionRecords:

@@ -1,10 +1,13 @@
 """Alerts of others through the daemon's pipeline: incidents, our own signals beside them, restarts, and no loop."""
 
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
+import pytest
 import pytest_asyncio
 
 from aiops.app.config import Config
@@ -15,7 +18,9 @@ from aiops.incidents.external import EXTERNAL, Told
 from aiops.kit.clock import Clock
 from aiops.notify.notice import fingerprint, notice_of
 from aiops.signals.types import Columns, Entity, EntityKind, Reading, SeriesKey, SourceStatus
+from aiops.store.archive import Archive
 from aiops.store.settings import StoreSettings
+from aiops.web.source import Refused
 
 STEP = 5.0
 REPLICA = Entity.of(EntityKind.REPLICA, job="chat", instance="a:8000", model_name="m")
@@ -68,7 +73,7 @@ async def test_it_opens_an_incident_tells_what_we_see_and_ends_it(house: House) 
     pipeline = house.daemon.pipeline
     house.run(1, ttft=0.6)
     first = house.told()
-    assert house.daemon.inbound.told([first]) == {"accepted": 1, "news": 1, "own": 0}
+    assert await house.daemon.inbound.told([first]) == {"accepted": 1, "news": 1, "own": 0}
     house.run(1)
     (incident,) = pipeline.grouping.incidents.values()
     assert (incident.open, incident.title, incident.started_at) == (True, "<b>Disk</b>", first.started_at)
@@ -80,7 +85,7 @@ async def test_it_opens_an_incident_tells_what_we_see_and_ends_it(house: House) 
     assert notice.alerts
     assert "NodeFilesystemFull" in notice.summary
     assert [one.incident for one in house.diagnoses] == [incident.id], "it is asked why, as with ours"
-    house.daemon.inbound.told([replace(first, firing=False, ended_at=house.now)])
+    await house.daemon.inbound.told([replace(first, firing=False, ended_at=house.now)])
     house.run(1)
     assert not pipeline.grouping.incidents[incident.id].open
 
@@ -88,7 +93,7 @@ async def test_it_opens_an_incident_tells_what_we_see_and_ends_it(house: House) 
 async def test_it_joins_the_incident_that_is_open(house: House) -> None:
     house.run(6, ttft=0.8)
     (incident,) = house.daemon.pipeline.grouping.incidents.values()
-    house.daemon.inbound.told([house.told()])
+    await house.daemon.inbound.told([house.told()])
     house.run(1, ttft=0.8)
     (richer,) = house.daemon.pipeline.grouping.incidents.values()
     assert richer.id == incident.id
@@ -104,7 +109,7 @@ async def test_what_we_sent_ourselves_opens_nothing(house: House) -> None:
     by_peer = replace(back, generator_url="http://the-other-daemon:9797/incidents/x")
     linked = replace(house.told(), generator_url=f"{house.daemon.server.base_url}/incidents/x")
     before = dict(pipeline.grouping.incidents)
-    assert house.daemon.inbound.told([back, by_peer, linked]) == {"accepted": 0, "news": 0, "own": 3}
+    assert await house.daemon.inbound.told([back, by_peer, linked]) == {"accepted": 0, "news": 0, "own": 3}
     house.run(1, ttft=0.8)
     assert not pipeline.externals.alerts
     assert set(pipeline.grouping.incidents) == set(before)
@@ -112,8 +117,7 @@ async def test_what_we_sent_ourselves_opens_nothing(house: House) -> None:
 
 async def test_a_kill_loses_nothing_that_was_accepted(house: House) -> None:
     first = house.told()
-    house.daemon.inbound.told([first])
-    assert house.daemon.state.journal.flush(5.0)
+    await house.daemon.inbound.told([first])
     killed = house.daemon
     killed.state._lock.close()  # type: ignore[union-attr]
     house.daemon = house.started()
@@ -125,3 +129,19 @@ async def test_a_kill_loses_nothing_that_was_accepted(house: House) -> None:
     assert house.daemon.state.journal.flush(5.0)
     assert len(house.daemon.state.view.load_alerts()) == 1, "a snapshot of all alerts keeps those of others"
     await killed.state.close()
+
+
+async def test_what_the_disk_did_not_take_is_asked_for_again_and_is_no_news_then(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.run(1)
+    monkeypatch.setattr("aiops.app.inbound._KEEP_SECONDS", 0.05)
+    monkeypatch.setattr(Archive, "write", Mock(side_effect=sqlite3.OperationalError("database or disk is full")))
+    with pytest.raises(Refused, match="send it again") as refused:
+        await house.daemon.inbound.told([house.told()])
+    assert refused.value.status == 503
+    assert len(house.daemon.pipeline.externals.alerts) == 1, "we act on it all the same"
+    monkeypatch.undo()
+    assert house.daemon.state.journal.flush(20.0)
+    assert await house.daemon.inbound.told([house.told()]) == {"accepted": 1, "news": 0, "own": 0}
+    assert len(house.daemon.state.view.load_alerts()) == 1

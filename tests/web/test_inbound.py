@@ -33,7 +33,7 @@ class House:
     def families(self) -> list[Any]:
         return []
 
-    def told(self, told: Sequence[Told]) -> Record:
+    async def told(self, told: Sequence[Told]) -> Record:
         if self.full:
             raise Refused(503, "no room")
         self.kept += told
