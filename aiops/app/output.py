@@ -61,15 +61,6 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
-def progress(done: int, total: int) -> None:
-    """A bar for who waits at a terminal; nothing elsewhere."""
-    if sys.stderr.isatty():
-        full = 30 * done // total
-        end = "\n" if done == total else ""
-        sys.stderr.write(f"\r[{'#' * full}{'.' * (30 - full)}] {done}/{total}{end}")
-        sys.stderr.flush()
-
-
 def document(data: object, output: Output) -> str:
     """Data as JSON or YAML, with nothing in it that a terminal would obey."""
     if output is Output.YAML:

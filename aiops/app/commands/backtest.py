@@ -20,8 +20,9 @@ from aiops.app.commands.score import interval_of, read
 from aiops.app.config import Config
 from aiops.app.config_load import ConfigError, Sources, load
 from aiops.app.fits import missing_libraries
-from aiops.app.output import Column, CommandFailedError, Exit, Output, progress, say, show, write
+from aiops.app.output import Column, CommandFailedError, Exit, Output, say, show, write
 from aiops.app.parts import Engine, engine_of
+from aiops.app.progress import Progress
 from aiops.collect.promapi import History, PrometheusSettings, with_history
 from aiops.detect.base import Severity
 from aiops.kit.retry import Failure
@@ -57,7 +58,7 @@ def backtest(args: Namespace) -> int:
         out = len(truths) - len(inside)
         say(f"aiops: {out} of {len(truths)} incidents lie outside the replayed time and are left out")
     with engine_of(args) as engine:
-        decided = {name: _run(config, recorded, args, engine) for name, config in configs.items()}
+        decided = {name: _run(name, config, recorded, args, engine) for name, config in configs.items()}
     runs = [
         Run(name, config, decided[name], judged(decided[name], inside, Severity(args.severity), args.grace))
         for name, config in configs.items()
@@ -126,11 +127,12 @@ def _pair(text: str, flag: str, form: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _run(config: Config, recorded: Recorded, args: Namespace, engine: Engine) -> Decisions:
+def _run(name: str, config: Config, recorded: Recorded, args: Namespace, engine: Engine) -> Decisions:
     fits, missing = args.fits and config.detect.fit.enabled, missing_libraries()
     if fits and missing:
         say(f"aiops: no ARIMA and no isolation forest, for want of {', '.join(missing)} (aiops[analytics])")
-    return run(recorded, config, fits=fits and not missing, engine=engine, told=progress)
+    with Progress(f"replaying {name}") as progress:
+        return run(recorded, config, fits=fits and not missing, engine=engine, told=progress.to)
 
 
 def _failed(first: Run, recorded: Recorded, args: Namespace) -> list[str]:

@@ -17,9 +17,10 @@ from aiops.app.fit_parts import Fits
 from aiops.app.fit_parts import fit as fit_due
 from aiops.app.fits import missing_libraries
 from aiops.app.flags import load_config, sources
-from aiops.app.output import Column, CommandFailedError, Exit, progress, say, show
+from aiops.app.output import Column, CommandFailedError, Exit, say, show
 from aiops.app.parts import engine_of
 from aiops.app.pipeline import Pipeline
+from aiops.app.progress import Progress
 from aiops.app.state import learnt, take_lock
 from aiops.kit.retry import Temporary
 from aiops.store import snapshot
@@ -40,10 +41,11 @@ def fit(args: Namespace) -> int:
             raise CommandFailedError(f"{path} holds what a daemon has learnt; --replace puts this in its place")
         recorded = recorded_by(args, config, config.interval)
         pipeline = build_pipeline(config)
-        for at, _ in lived(recorded, pipeline):
-            progress(recorded.step_of(at), recorded.steps)
-        with engine_of(args) as engine:
-            fits = fit_due(pipeline, engine, told=progress)
+        with Progress("learning") as progress:
+            for at, _ in lived(recorded, pipeline):
+                progress.to(recorded.step_of(at), recorded.steps)
+        with engine_of(args) as engine, Progress("fitting") as progress:
+            fits = fit_due(pipeline, engine, told=progress.to)
         try:
             snapshot.write(path, learnt(pipeline, config, time.time()))
         except Temporary as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiops.app.output import Column, CommandFailedError, Exit, document, say, show, write
 from aiops.app.output import Output as Form
+from aiops.app.progress import Progress
 from aiops.app.rca_case import Case, find
 from aiops.app.rca_export import diagnosis_of
 from aiops.app.rca_score import BASELINES, Answer, Score, chance, scored
@@ -24,11 +25,11 @@ def replay(args: Namespace) -> int:
     cases = list(find(args.cases))
     if len({case.id for case in cases}) < len(cases):
         raise CommandFailedError("two cases have the same id; their answers could not be told apart")
-    rankings = [rank(case.panel(), case.calls, case.alert) for case in cases]
-    documents = [
-        to_dict(case, ranking, stability(case, ranking), diagnosis_of(case))
-        for case, ranking in zip(cases, rankings, strict=True)
-    ]
+    rankings, documents = [], []
+    with Progress("ranking causes") as progress:
+        for case in progress.over(cases, len(cases)):
+            rankings.append(ranking := rank(case.panel(), case.calls, case.alert))
+            documents.append(to_dict(case, ranking, stability(case, ranking), diagnosis_of(case)))
     if args.output == "jsonl":
         write("".join(f"{printable(json.dumps(line, ensure_ascii=False))}\n" for line in documents))
     scores = _scores(cases, rankings) if args.score else {}

@@ -17,8 +17,9 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from aiops.app.output import CommandFailedError, Exit, progress, say
+from aiops.app.output import CommandFailedError, Exit, say
 from aiops.app.parts import Lost, processes
+from aiops.app.progress import Progress
 from aiops.detect.ensemble import Ensemble, Scored
 
 _INTERVAL_ROWS = 25
@@ -75,11 +76,12 @@ def score(args: Namespace) -> int:
     except OSError as error:
         raise CommandFailedError(f"--out {job.folder}: {error.strerror}") from None
     failed = 0
-    with processes(min(args.jobs, len(args.files))) as engine:
+    with processes(min(args.jobs, len(args.files))) as engine, Progress("scoring") as progress:
         for done, problem in enumerate(engine.map(partial(_one, job), args.files), 1):
-            progress(done, len(args.files))
+            progress.to(done, len(args.files))
             if problem:
                 failed += 1
+                progress.wipe()
                 say(f"aiops: {f'{args.files[done - 1]}: {problem.reason}' if isinstance(problem, Lost) else problem}")
     return Exit.FAILED if failed else Exit.OK
 
