@@ -126,9 +126,9 @@ def test_colours_are_for_terminals_and_for_those_who_want_them() -> None:
     assert top._painted(line, {}) == "x"
 
 
-def app_of(url: str, *, light: bool = False, interval_seconds: float = 60.0) -> TopScreen:
+def app_of(url: str, look: Look = Look(), *, light: bool = False, interval_seconds: float = 60.0) -> TopScreen:  # noqa: B008 - frozen
     args = Namespace(url=url, timeout=5.0)
-    return TopScreen(top.Watch(args), Look(), light=light, interval_seconds=interval_seconds)
+    return TopScreen(top.Watch(args), look, light=light, interval_seconds=interval_seconds)
 
 
 def shown(app: TopScreen) -> str:
@@ -141,6 +141,40 @@ async def seen(pilot: Pilot[None], holds: Callable[[str], bool]) -> str:
     while not holds(shown(pilot.app)):
         await pilot.pause(0.01)
     return shown(pilot.app)
+
+
+def pictured(app: TopScreen) -> str:
+    """Every cell of the screen, and after each line the colours of its words."""
+    lines = []
+    for strip in app.screen._compositor.render_strips():
+        words = [segment for segment in strip if segment.text.strip() and segment.style is not None]
+        colours = dict.fromkeys(
+            f"{segment.style.color.name}{' bold' if segment.style.bold else ''}"
+            for segment in words
+            if segment.style is not None and segment.style.color is not None
+        )
+        lines.append(f"{strip.text.rstrip()}\n{''.join(f'    ~ {name}' for name in colours)}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "look", "light"),
+    [
+        ("80x24", (80, 24), Look(), False),
+        ("120x40", (120, 40), Look(), False),
+        ("80x24-ascii", (80, 24), Look(ascii=True), False),
+        ("80x24-light", (80, 24), Look(), True),
+    ],
+)
+async def test_the_whole_screen_is_as_it_was_looked_at(
+    daemon: tuple[str, Daemon], name: str, size: tuple[int, int], look: Look, *, light: bool
+) -> None:
+    app = app_of(daemon[0], look, light=light)
+    async with app.run_test(size=size) as pilot:
+        await seen(pilot, lambda text: "127.0.0.1:8002" in text)
+        await pilot.pause()
+        picture = pictured(app)
+    assert picture == (DATA / f"live-{name}.txt").read_text(encoding="utf-8")
 
 
 async def test_the_keys_filter_sort_help_and_quit(daemon: tuple[str, Daemon]) -> None:
