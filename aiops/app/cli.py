@@ -15,6 +15,7 @@ from aiops import __version__
 from aiops.app.flag_types import (
     count,
     duration,
+    form,
     not_negative,
     positive,
     share,
@@ -22,6 +23,7 @@ from aiops.app.flag_types import (
     whole,
 )
 from aiops.app.output import CommandFailedError, Exit, Output, say
+from aiops.app.parser import Parser
 from aiops.kit.memory import limit_threads
 
 
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole grammar; also the source of the reference page and of the completion scripts."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="aiops", description="AIOps daemon for LLM-serving fleets.", allow_abbrev=False
     )
     parser.add_argument(
@@ -480,7 +482,7 @@ def _url_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _output_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", type=Output, choices=tuple(Output), default=Output.TABLE,
+    parser.add_argument("-o", "--output", type=form, choices=tuple(Output), default=Output.TABLE,
                         metavar="table|wide|json|yaml", help="form of the data; wide cuts nothing")  # fmt: skip
     parser.add_argument("--no-headers", dest="headers", action="store_false", help="print tables without column names")
 

@@ -5,7 +5,9 @@ Nothing but the fleet is simulated: the daemon is the one of ``aiops run``, scra
 
 import asyncio
 import logging
+import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -157,8 +159,9 @@ def _explained(daemon: Daemon, incident: Incident) -> list[str]:
         return []
     cause = made[-1].causes[0]
     sentences = [one for one in daemon.explain.summary(incident).sentences if one.part is Part.CAUSE]
-    seen = f"{cause.confidence:.0%} of its signs were seen, with {len(cause.evidence)} pieces of evidence:"
-    return [sentences[0].text, seen, *(f"- {one.text}" for one in sentences[1:3]), f"What to do: {cause.fix}."]
+    shown = [f"- {one.text.partition(': ')[2]}" for one in sentences[1:3]]
+    seen = f"{cause.confidence:.0%} of its signs were seen; {len(shown)} of {len(cause.evidence)} pieces of evidence:"
+    return [sentences[0].text, seen, *shown, f"What to do: {cause.fix}."]
 
 
 async def _play_act(story: _Story, daemon: Daemon, act: _Act, number: int) -> Incident | None:
@@ -197,18 +200,28 @@ async def _play(daemon: Daemon, house: House, serve_seconds: float) -> bool:
     await asyncio.sleep(CALM_SECONDS)
     found = [await _play_act(story, daemon, act, number) for number, act in enumerate(_acts(house), 1)]
     shown = next((incident.id for incident in reversed(found) if incident is not None), "ID")
+    program = _program()
+    address = "" if url == f"http://{USUAL_ADDRESS}" else f"  export AIOPS_URL={url}\n"
     write(
-        f"What to type next, in another terminal:\n"
-        f"  export AIOPS_URL={url}\n"
-        f"  aiops top --once                  the fleet; live without --once\n"
-        f"  aiops incident show {shown}  what, why, and the evidence\n"
-        f"  aiops ask why is TTFT high\n"
-        f"An engine of your own:  aiops run --target http://HOST:8000/metrics\n"
+        f"Look at {url}/ in a browser.\n"
+        f"Or type, in another terminal, in this folder:\n{address}"
+        f"  {program} top --once             # the fleet; live without --once\n"
+        f"  {program} incident show {shown}  # what, why, and the evidence\n"
+        f"  {program} ask why is TTFT high\n"
+        f"An engine of your own:\n  {program} run --target http://HOST:8000/metrics\n"
     )
     if serve_seconds > 0:
         write(f"Serving for {serve_seconds:.0f} s; Ctrl-C ends it.\n")
         await asyncio.sleep(serve_seconds)
     return None not in found
+
+
+def _program() -> str:
+    """How the person at the terminal can call this program again."""
+    if shutil.which("aiops"):
+        return "aiops"
+    called = sys.argv[0]
+    return called if Path(called).name == "aiops" else f"{sys.executable} -m aiops"
 
 
 def _free_address() -> str:

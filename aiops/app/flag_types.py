@@ -2,6 +2,8 @@
 
 import argparse
 
+from aiops.app.output import Output
+
 
 def positive(text: str) -> float:
     """More than 0."""
@@ -53,3 +55,11 @@ def share(text: str) -> float:
     if not 0.0 < value < 1.0:
         raise argparse.ArgumentTypeError(f"{text!r} is no share; expected a number between 0 and 1")
     return value
+
+
+def form(text: str) -> Output:
+    """A form of data."""
+    try:
+        return Output(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"there is no {text!r}; expected {', '.join(Output)}") from None

@@ -124,7 +124,7 @@ def _slo(args: Namespace) -> Listing:
                 _text(budget, "slo"),
                 "/".join(str(labels[name]) for name in ("pool", "model_name") if name in labels),
                 _number(budget.get("objective"), "{:.2%}"),
-                _number(budget.get("budgetLeft"), "{:.1%}"),
+                _left(budget.get("budgetLeft")),
                 *(_number(burns.get(window), "{:.1f}") for window in ("1h", "6h", "3d")),
                 *(_number(budget.get(name), "{:.0f}") for name in ("events", "bad")),
             ]
@@ -188,6 +188,7 @@ def fetch(base: str, path: str, timeout_seconds: float, *, sent: Record | None =
         error.close()
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
+        reason = getattr(reason, "strerror", None) or reason
         raise CommandFailedError(
             f"no daemon answers at {base} ({reason}); start one with 'aiops run', or name another with --url"
         ) from None
@@ -259,6 +260,10 @@ def _number(value: object, form: str) -> str:
     return form.format(value) if isinstance(value, int | float) else "unknown"
 
 
+def _left(ratio: object) -> str:
+    return f"used {1.0 - ratio:.1f}x" if isinstance(ratio, float) and ratio < 0.0 else _number(ratio, "{:.1%}")
+
+
 def _reason(target: Record, *, wide: bool) -> str:
     """Last error; a narrow table leaves out the URL it begins with, which would push the reason off the screen."""
     error, url = _text(target, "lastError"), _text(_mapping(target.get("facts")), "url")
@@ -267,7 +272,12 @@ def _reason(target: Record, *, wide: bool) -> str:
 
 def _pairs(value: object) -> str:
     pairs: Sequence[tuple[str, object]] = tuple(_mapping(value).items())
-    return " ".join(f"{key}={_pairs(inner) if isinstance(inner, dict) else inner}" for key, inner in pairs)
+    return " ".join(f"{key}={_plain(inner)}" for key, inner in pairs)
+
+
+def _plain(value: object) -> str:
+    """Counts come as floats: ``20.0`` is 20, and nobody reads the last digits of a time."""
+    return _pairs(value) if isinstance(value, dict) else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def entity_text(value: object) -> str:

@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urlencode
 
-from aiops.app.commands.client import Record, records
+from aiops.app.commands.client import Record, entity_text, records
 from aiops.app.output import Exit, Output, show, tell
 
 
@@ -21,7 +21,7 @@ def alert(args: Namespace) -> int:
 
 
 def _lines(one: Record) -> Iterator[str]:
-    yield f"{one.get('rule')}: {one.get('series')}"
+    yield f"{one.get('rule')}: {str(one.get('series')).partition(' of ')[0]} of {entity_text(one.get('entity'))}"
     yield f"  {one.get('state')}; {one.get('why')}"
     seen = one.get("seen")
     for part in _listed(seen, "parts"):
