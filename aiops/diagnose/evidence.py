@@ -67,15 +67,21 @@ def sentence(fact: Fact) -> str:
     """One fact in plain words."""
     name = f"{fact.key.signal}:{fact.key.stat}" if fact.key.stat else fact.key.signal
     what = f"{name} of {fact.key.entity}"
-    if fact.lost:
-        return f"{what} is not reported any more; it was {_number(fact.expected, fact.unit)}"
     value = _shown(fact)
+    if not fact.lost:
+        return f"{what} {_moved(fact, value)}"
+    if isnan(value):
+        return f"{what} is not reported any more; it was {_number(fact.expected, fact.unit)}"
+    return f"{what} {_moved(fact, value)}, and is not reported any more"
+
+
+def _moved(fact: Fact, value: float) -> str:
     if isnan(value) or isnan(fact.expected):
-        return f"{what} is {_number(value, fact.unit)}, before it was {_number(fact.expected, fact.unit)}"
+        return f"is {_number(value, fact.unit)}, before it was {_number(fact.expected, fact.unit)}"
     if value == fact.expected:
-        return f"{what} stayed at {_number(value, fact.unit)}"
+        return f"stayed at {_number(value, fact.unit)}"
     moved = "rose" if value > fact.expected else "fell"
-    return f"{what} {moved} from {_number(fact.expected, fact.unit)} to {_number(value, fact.unit)}"
+    return f"{moved} from {_number(fact.expected, fact.unit)} to {_number(value, fact.unit)}"
 
 
 def _number(value: float, unit: str) -> str:
