@@ -59,7 +59,7 @@ def free_port() -> Callable[[], int]:
     return next_port
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def real_program() -> Callable[[str], str]:
     """Return a function that finds a program beside Python or on PATH, or skips (fails under AIOPS_REQUIRE_REAL=1)."""
 

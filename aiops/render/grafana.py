@@ -217,7 +217,6 @@ def _variables(board: Board) -> Iterable[dict[str, Any]]:
         "includeAll": False,
         "options": [],
         "refresh": 1,
-        "current": {},
         "skipUrlSync": False,
     }
     inside = f"{board.source[:-1]}, " if board.source.endswith("}") else f"{board.source}{{"
@@ -233,7 +232,6 @@ def _variables(board: Board) -> Iterable[dict[str, Any]]:
             "type": "query",
             "datasource": _SOURCE,
             "query": {"query": query, "refId": f"{variable.name}-values"},
-            "definition": query,
             "regex": "",
             "hide": 0,
             "multi": True,

@@ -187,7 +187,7 @@ def test_no_row_is_empty(uid: str) -> None:
 @each_board
 def test_variables_of_queries_exist(uid: str) -> None:
     known = {one["name"] for one in BOARDS[uid]["templating"]["list"]}
-    asked = [one["definition"] for one in BOARDS[uid]["templating"]["list"] if one["type"] == "query"]
+    asked = [one["query"]["query"] for one in BOARDS[uid]["templating"]["list"] if one["type"] == "query"]
     text = " ".join([*(expr for _, expr in queries(uid)), *asked])
     assert set(re.findall(r"\$(?!__)([a-z]\w*)", text)) <= known
 
