@@ -53,6 +53,7 @@ _STOP_SECONDS = 2.0
 _EXPLAIN_SECONDS = 1.0
 _KNOWLEDGE_SECONDS = 60.0
 _GIVE_BACK_SECONDS = 30.0
+_BUDGETS_SECONDS = 60.0
 _SILENCES_SECONDS = 30.0
 _WEB_FILE_SECONDS = 5.0
 _TOLD = (AlertState.FIRING, AlertState.RESOLVED)  # what comes and goes between is for debugging
@@ -193,6 +194,7 @@ class Daemon:
         self._last_tick = self.clock.monotonic()
         self._every("tick", self.config.interval, self.tick, self.beat)
         self._every("snapshot", self.config.store.snapshot_interval, self._save)
+        self._every("budgets", _BUDGETS_SECONDS, lambda: self.state.save_budgets(self.pipeline.slo))
         self._every("silences", _SILENCES_SECONDS, self.telling.read_silences)
         self._every("memory", _GIVE_BACK_SECONDS, self._give_memory_back)
         if self.config.capacity.enabled:

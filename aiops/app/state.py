@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -17,6 +17,7 @@ from aiops.app.why import DIAGNOSES, RECORDINGS
 from aiops.explain.wording import Worded
 from aiops.incidents.alert import Notified
 from aiops.incidents.external import EXTERNAL
+from aiops.incidents.slo import Ledger
 from aiops.kit.clock import Clock
 from aiops.kit.log import OnChange
 from aiops.kit.retry import Temporary
@@ -25,6 +26,7 @@ from aiops.store import snapshot
 from aiops.store.batch import Told
 from aiops.store.codec import Codec
 from aiops.store.journal import Journal, JournalHealth
+from aiops.store.ring import Ring
 from aiops.store.seal import Keyring
 from aiops.store.view import ArchiveView
 
@@ -34,6 +36,7 @@ CAPACITY = "capacity"
 _LLM = "llm"
 _WORDED = Codec(Worded)
 SLO = "slo"
+_NO_WINDOW = Ring(2, 1.0, max_series=1, ttl_seconds=1.0)
 _REMEMBERED = 5000  # firings of which the machine learns what fires often, and messages that were taken
 
 
@@ -117,31 +120,25 @@ class State:
             _LOG.info("alerts restored", extra={"alerts": len(alerts)})
 
     def _restore_learnt(self, pipeline: Pipeline, capacity: Capacity | None) -> None:
-        loaded = snapshot.read(self._settings.snapshot_path, self._clock.now())
+        whole, budgets = self._read(self._settings.snapshot_path), self._read(self._settings.budgets_path)
+        if whole is not None:
+            pipeline.ring.restore(whole.ring)
+            learnt = snapshot.state_for(whole, _BANK, self._signature, pipeline.ring)
+            self.restored = learnt is not None and _taken(pipeline.bank.restore, learnt, "what was learnt is")
+            past = snapshot.state_for(whole, CAPACITY, CAPACITY, pipeline.ring)
+            if capacity is not None and past is not None:
+                _taken(capacity.restore, past, "histories of pools are")
+            self.snapshot_at = whole.saved_at
+        for newest in sorted(filter(None, (whole, budgets)), key=lambda one: one.saved_at)[-1:]:
+            spent = snapshot.state_for(newest, SLO, SLO, pipeline.ring)
+            if spent is not None:
+                _taken(pipeline.slo.restore, spent, "error budgets are")
+
+    def _read(self, path: Path) -> snapshot.Snapshot | None:
+        loaded = snapshot.read(path, self._clock.now())
         if loaded.problem:
             _LOG.warning("%s", loaded.problem)
-        if loaded.snapshot is not None:
-            pipeline.ring.restore(loaded.snapshot.ring)
-            learnt = snapshot.state_for(loaded.snapshot, _BANK, self._signature, pipeline.ring)
-            if learnt is not None:
-                try:
-                    pipeline.bank.restore(learnt)
-                    self.restored = True
-                except ValueError as error:  # written by another version
-                    _LOG.warning("what was learnt is not usable: %s", error)
-            past = snapshot.state_for(loaded.snapshot, CAPACITY, CAPACITY, pipeline.ring)
-            if capacity is not None and past is not None:
-                try:
-                    capacity.restore(past)
-                except (ValueError, KeyError, TypeError) as error:
-                    _LOG.warning("histories of pools are not usable: %s", error)
-            spent = snapshot.state_for(loaded.snapshot, SLO, SLO, pipeline.ring)
-            if spent is not None:
-                try:
-                    pipeline.slo.restore(spent)
-                except (ValueError, KeyError, TypeError) as error:
-                    _LOG.warning("error budgets are not usable: %s", error)
-            self.snapshot_at = loaded.snapshot.saved_at
+        return loaded.snapshot
 
     def configure(self, config: Config) -> None:
         """After a reload: what is learnt from now on carries the signature of the new settings."""
@@ -188,15 +185,25 @@ class State:
             states[CAPACITY] = snapshot.SavedState(CAPACITY, capacity.state())
         moment = snapshot.capture(pipeline.ring, states, self._clock.now())
         self.journal.save(alerts=pipeline.alerts.values())
-        try:
-            await asyncio.to_thread(snapshot.write, self._settings.snapshot_path, moment)
-        except Temporary as error:
-            self.snapshot_failures += 1
-            self._faults.report("snapshot", str(error))
-        else:
+        if await self._write(self._settings.snapshot_path, moment):
             self.snapshots_written += 1
             self.snapshot_at = moment.saved_at
-            self._faults.report("snapshot", "")
+
+    async def save_budgets(self, slo: Ledger) -> None:
+        """Write the error budgets alone: they count what a crash in the middle of an outage must not take back."""
+        now = self._clock.now()
+        states = {SLO: snapshot.SavedState(SLO, slo.state(now))}
+        await self._write(self._settings.budgets_path, snapshot.capture(_NO_WINDOW, states, now))
+
+    async def _write(self, path: Path, moment: snapshot.Snapshot) -> bool:
+        try:
+            await asyncio.to_thread(snapshot.write, path, moment)
+        except Temporary as error:
+            self.snapshot_failures += 1
+            self._faults.report(path.name, str(error))
+            return False
+        self._faults.report(path.name, "")
+        return True
 
     def health(self) -> JournalHealth:
         """How the archive does."""
@@ -207,3 +214,13 @@ class State:
         await asyncio.to_thread(self.journal.close)
         if self._lock is not None:
             self._lock.close()
+
+
+def _taken(restore: Callable[[snapshot.Arrays], None], state: snapshot.Arrays, what: str) -> bool:
+    """Whether what an earlier process, perhaps of another version, wrote could be used; it is told when not."""
+    try:
+        restore(state)
+    except (ValueError, KeyError, TypeError) as error:
+        _LOG.warning("%s not usable: %s", what, error)
+        return False
+    return True

@@ -47,7 +47,8 @@ class StoreSettings(Section):
     """How long a series that nobody reports keeps its column and what was learnt about it. Half an hour outlasts the
     restart of a replica that loads a large model; longer only costs columns when pods are renamed by each rollout."""
     snapshot_interval: Duration = Field(default=300.0, gt=0)
-    """How often window and detector state are written. A crash costs at most this much of the window."""
+    """How often window and detector state are written. A crash costs at most this much of the window, and a minute of
+    the error budgets."""
     retention: Duration = Field(default=90 * 86_400.0, gt=0)
     """How long transitions, closed incidents and marks are kept: a quarter, the habit of reviews."""
     max_archive: Size = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
@@ -72,6 +73,11 @@ class StoreSettings(Section):
     def snapshot_path(self) -> Path:
         """File of the window and the detector state."""
         return self.directory / "snapshot.npz"
+
+    @property
+    def budgets_path(self) -> Path:
+        """File of the error budgets between two snapshots."""
+        return self.directory / "budgets.npz"
 
     def rows(self, step_seconds: float) -> int:
         """Rows of the window at a tick of ``step_seconds``, at least 2."""

@@ -7,17 +7,23 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
+from aiops.app.assembly import build_pipeline
 from aiops.app.cli import main
+from aiops.app.config import Config
 from aiops.app.daemon import Daemon
+from aiops.app.pipeline import Pipeline
+from aiops.app.state import State
 from aiops.explain.settings import ExplainSettings, LlmSettings
 from aiops.lab.fleet import Fleet
 from aiops.store.seal import add_key
 from aiops.store.settings import StoreSettings
 from aiops.store.view import ArchiveView
+from tests.app.test_capacity import Time
 from tests.app.test_daemon import configured, firing, fleet, running, until  # noqa: F401 - a fixture
 from tests.app.test_explain import honest
 from tests.app.test_explain_live import says
 from tests.explain.llm_server import serving
+from tests.incidents.slo_readings import slow_reading
 
 WEBHOOK = {
     "version": "4",
@@ -133,3 +139,36 @@ def test_keys_and_sealing_on_the_command_line(
     assert main(["state", "seal", where]) == 1
     assert "has mode 0644; expected 0600" in capsys.readouterr().err
     assert ArchiveView(state / "archive.sqlite").load_alerts() == []
+
+
+async def test_a_kill_between_two_snapshots_takes_no_budget_back(tmp_path: Path) -> None:
+    config, clock = Config(store=StoreSettings(directory=tmp_path)), Time()
+    pipeline, state = build_pipeline(config), State(config, clock)
+    state.open(pipeline)
+
+    def serve(good: int, bad: int) -> None:
+        clock.value += 5.0
+        reading = slow_reading(clock.value, [good, 0, 0, 0, bad])
+        pipeline.tick(clock.value, [reading], (), elapsed_seconds=5.0)
+
+    def spent(of: Pipeline) -> dict[str, tuple[float, float]]:
+        return {one.objective.title: (one.total, one.bad) for one in of.slo.budgets()}
+
+    serve(90, 10)
+    await state.save(pipeline)
+    serve(0, 100)
+    await state.save_budgets(pipeline.slo)
+    known = spent(pipeline)
+    assert (200.0, 110.0) in known.values()
+    serve(0, 100)  # of this nothing is written
+    await state.close()
+    for damaged in (False, True):
+        if damaged:
+            (tmp_path / "budgets.npz").write_bytes(b"PK\x03\x04 and no more")
+        after, again = State(config, clock), build_pipeline(config)
+        after.open(again)
+        again.tick(clock.value, (), (), elapsed_seconds=0.0)
+        assert spent(again) == (dict.fromkeys(known, (100.0, 10.0)) if damaged else known)
+        assert after.restored
+        await after.close()
+    assert not (tmp_path / "budgets.npz").exists(), "put aside"
