@@ -229,6 +229,7 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "receiver_families": ([ReceiverStatus("am", "alertmanager", 0, 10, latency_seconds=0.1)],),
     "read_families": ({"llm/a:8000": Beat()},),
     "remote_write_families": ({"store": (WriteCounts(sent_until=1.0), 0)},),
+    "dns_families": (2, 1),
     "hub_families": ({"prometheus": HubCounts()},),
     "signal_families": ([(SERIES, 1.0)],),
     "tenancy_families": (Tenancy("n1", {"GPU-1": (Tenant(Pod("llm", "vllm-0"), "vllm"),)}),),

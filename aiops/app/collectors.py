@@ -226,6 +226,10 @@ class Collectors:
         running = self._running.get(source)
         return running.collector if running is not None and isinstance(running.collector, Scraper) else None
 
+    def dns_counts(self) -> tuple[int, int]:
+        """Look-ups of DNS for targets, and those of them without an answer."""
+        return self._discovery.dns_counts() if self._discovery is not None else (0, 0)
+
     def beats(self) -> dict[str, Beat]:
         """Reads done and skipped of every source."""
         return {name: running.beat for name, running in self._running.items()}

@@ -298,6 +298,7 @@ class DaemonSource:
             self._own(),
             telemetry.target_families(daemon.collectors.statuses()),
             telemetry.read_families(daemon.collectors.beats()),
+            telemetry.dns_families(*daemon.collectors.dns_counts()),
             telemetry.hub_families({name: hub.counts for name, hub in daemon.collectors.hubs.items()}),
             telemetry.tenancy_families(daemon.pipeline.tenancy),
             telemetry.fit_families(daemon.fits.counts),

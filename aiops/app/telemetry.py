@@ -185,6 +185,12 @@ def read_families(beats: Mapping[str, Beat]) -> Iterator[Family]:
                  [({"source": name}, float(beat.skipped)) for name, beat in beats.items()])  # fmt: skip
 
 
+def dns_families(lookups: int, failures: int) -> Iterator[Family]:
+    """How DNS answers for ``dns_sd``."""
+    yield counter("aiops_dns_lookups", "Names that were looked up to find targets.", lookups)
+    yield counter("aiops_dns_lookup_failures", "Look-ups of them without an answer.", failures)
+
+
 def hub_families(hubs: Mapping[str, HubCounts]) -> Iterator[Family]:
     """What reading from each server took."""
 

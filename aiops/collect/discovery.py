@@ -1,4 +1,4 @@
-"""Where targets come from: configuration, files (``file_sd``), URLs (``http_sd``) and clusters (``kubernetes_sd``).
+"""Where targets come from: configuration, files (``file_sd``), URLs (``http_sd``), DNS (``dns_sd``), ``kubernetes_sd``.
 
 The rule of all sources: an error keeps the last good list and is reported; only a good answer changes targets.
 Lists are written by others, so they are size-capped, strictly typed, and may not use YAML aliases.
@@ -15,6 +15,7 @@ import yaml
 from aiohttp import ClientSession
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from aiops.collect.dns_sd import DnsSource
 from aiops.collect.kubernetes_sd import KubernetesSource
 from aiops.collect.settings import FileDiscoverySettings, HttpDiscoverySettings, JobSettings
 from aiops.collect.targets import Found, Group, build
@@ -187,6 +188,11 @@ class Discovery:
         for _, source in self._sources:
             source.close()
 
+    def dns_counts(self) -> tuple[int, int]:
+        """Look-ups of DNS, and those of them without an answer."""
+        sources = [source for _, source in self._sources if isinstance(source, DnsSource)]
+        return sum(source.lookups for source in sources), sum(source.failures for source in sources)
+
     def _known(self) -> list[tuple[Sequence[Group], Sequence[str]]]:
         return [(source.groups, source.problems) for _, source in self._sources]
 
@@ -201,6 +207,7 @@ class Discovery:
 def _sources_of(job: JobSettings, session: ClientSession, folder: Path) -> Iterable[Source]:
     yield from (FileSource(settings, folder) for settings in job.file_sd)
     yield from (HttpSource(settings, session) for settings in job.http_sd)
+    yield from (DnsSource(settings) for settings in job.dns_sd)
     yield from (KubernetesSource(settings, session, taken=job.labels) for settings in job.kubernetes_sd)
 
 

@@ -86,6 +86,38 @@ class HttpDiscoverySettings(Section):
     """Credentials and TLS towards the URL."""
 
 
+class DnsRecord(StrEnum):
+    """Which records are looked up."""
+
+    SRV = "SRV"
+    A = "A"
+    AAAA = "AAAA"
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+class DnsDiscoverySettings(Section):
+    """Targets from DNS, as ``dns_sd_configs`` of Prometheus. Needs the extra ``dns``. Servers and search domains are
+    those of ``/etc/resolv.conf``."""
+
+    names: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(min_length=1)]
+    """Names to look up, such as ``_http._tcp.vllm.llm.svc.cluster.local`` of a headless service."""
+    type: Annotated[DnsRecord, BeforeValidator(_upper)] = DnsRecord.SRV
+    """``SRV`` tells hosts and ports; ``A`` and ``AAAA`` only addresses."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    """Port of the targets; needed with ``A`` and ``AAAA``."""
+    refresh_interval: Interval = 30.0
+    """How often to look up."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.type is not DnsRecord.SRV and not self.port:
+            raise ValueError(f"type {self.type} needs a port: the record has none")
+        return self
+
+
 class KubernetesRole(StrEnum):
     """What of a cluster becomes targets."""
 
@@ -123,6 +155,8 @@ class JobSettings(Section):
     """Targets from files."""
     http_sd: tuple[HttpDiscoverySettings, ...] = ()
     """Targets from URLs."""
+    dns_sd: tuple[DnsDiscoverySettings, ...] = ()
+    """Targets from names of DNS."""
     kubernetes_sd: tuple[KubernetesDiscoverySettings, ...] = ()
     """Targets from pods, or from the endpoints of services. They carry ``namespace``, ``pod``, ``node`` and ``pool``
     (namespace and owner, or service)."""

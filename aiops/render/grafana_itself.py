@@ -137,6 +137,9 @@ def _sources() -> Row:
             Panel("Answers of servers", "Series in the last answers, and scrapes a second that were read from them.",
                   (Target(own("aiops_hub_series"), f"{source} series"),
                    Target(rate("aiops_hub_scrapes_total"), f"{source} scrapes"))),
+            Panel("Names looked up", "Look-ups of DNS a second to find targets, and those without an answer.",
+                  (Target(rate("aiops_dns_lookups_total"), _SELF),
+                   Target(rate("aiops_dns_lookup_failures_total"), f"{_SELF} failed")), "eps"),
             Panel("Size of a page", "Unpacked bytes of the last page.",
                   (Target(own("aiops_target_response_size_bytes"), source),), "bytes"),
             Panel(
