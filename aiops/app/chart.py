@@ -155,7 +155,7 @@ class Discovery(_Values):
 
     enabled: bool = False
     """Gives the right to list and watch pods, and a token to use it."""
-    endpointSlices: bool = False  # noqa: N815 - as charts spell it
+    endpoint_slices: bool = False
     """With `enabled`, also the right to list and watch endpoint slices (role `endpointslice`). There is no other."""
 
 
