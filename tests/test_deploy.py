@@ -188,6 +188,18 @@ def test_ci_runs_every_python_that_is_promised() -> None:
     assert {step.get("run") for step in jobs["gate"]["steps"]} >= {".ci/run"}
 
 
+def test_a_release_tags_its_images_as_the_chart_and_the_manifests_ask() -> None:
+    steps = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]["image"]["steps"]
+    (tag,) = [step["with"]["tags"] for step in steps if "tags" in step.get("with", {})]
+    assert tag.endswith(":${{ env.VERSION }}${{ matrix.suffix }}")
+    (named,) = [step["run"] for step in steps if "VERSION=" in step.get("run", "")]
+    script = named.replace('>>"$GITHUB_ENV"', "")
+    done = subprocess.run(
+        ["bash", "-c", script], check=True, env={"GITHUB_REF_NAME": f"v{__version__}"}, capture_output=True, text=True
+    )
+    assert done.stdout == f"VERSION={__version__}\n"
+
+
 def test_workflows_may_do_little_by_default() -> None:
     for file in (ROOT / ".github/workflows").glob("*.yml"):
         assert yaml.safe_load(file.read_text())["permissions"] == {"contents": "read"}
