@@ -6,6 +6,7 @@ whatever goes wrong, the last answer stays until it is old, and then nothing is 
 
 import asyncio
 import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -107,20 +108,24 @@ class PodResourcesCollector:
             raise _Unanswered("needs the packages grpcio and protobuf: pip install 'aiops[pods]'") from None
         socket = self._settings.socket
         try:
-            if not socket.is_socket():
-                raise _Unanswered(f"{socket} is no socket; expected the kubelet's, mounted from the node")
+            mode = socket.stat().st_mode
         except PermissionError:
             raise _Unanswered(f"{socket}: permission denied; the kubelet lets only root in") from None
+        except OSError:
+            mode = 0
+        if not stat.S_ISSOCK(mode):
+            raise _Unanswered(f"{socket} is no socket; expected the kubelet's, mounted from the node")
         if self._channel is None:
             options = [("grpc.max_receive_message_length", LARGEST_BYTES), ("grpc.enable_http_proxy", 0)]
             self._channel = grpc.insecure_channel(f"unix:{socket}", options=options)
-        call = self._channel.unary_unary(
-            _METHOD, request_serializer=bytes, response_deserializer=_answer_type().FromString
-        )
+        channel = self._channel
         try:
+            call = channel.unary_unary(
+                _METHOD, request_serializer=bytes, response_deserializer=_answer_type().FromString
+            )
             return call(b"", timeout=self._settings.deadline)
         except grpc.RpcError as error:
-            self._channel.close()  # one that waits before it tries again would not see a new kubelet
+            channel.close()  # one that waits before it tries again would not see a new kubelet
             self._channel = None
             raise _Unanswered(self._explained(error)) from None
 
