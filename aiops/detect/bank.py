@@ -12,6 +12,7 @@ widened where something comes back by the clock (:mod:`aiops.detect.recurrence`)
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from types import MappingProxyType
 
 import numpy as np
@@ -51,6 +52,7 @@ from aiops.detect.season import Season
 from aiops.detect.settings import DetectSettings
 from aiops.detect.settling import Settling, columns_of
 from aiops.detect.shares import Shares
+from aiops.detect.shift import Shift
 from aiops.detect.tails import Tails
 from aiops.detect.texts import reason, text_of_rule, text_of_watch
 from aiops.detect.zscore import ZScore
@@ -60,6 +62,7 @@ Builder = Callable[[DetectSettings, Compiler], Detector]
 """Makes a detector that has seen nothing, from the settings and the policy that all detectors share."""
 DETECTORS: Mapping[str, Builder] = {
     "zscore": ZScore,
+    "shift": Shift,
     "arima": Arima,
     "iforest": IForest,
     "peers": Peers,
@@ -147,6 +150,9 @@ class Bank:
         self._detectors: tuple[Detector, ...] = ()
         if settings.enabled:
             self._detectors = tuple(build(settings, self._policy) for build in {**plugins, **DETECTORS}.values())
+        for level, shift in product(self._detectors, repeat=2):
+            if isinstance(level, ZScore) and isinstance(shift, Shift):
+                shift.stand_on(level)
         judges = [one for one in self._detectors if one.name not in ADVISORS]
         self._shares = Shares(judges, SLOW, self._default_timing, settings.budget)
         self._acceptance = Acceptance(self._default_timing.breach_points, settings.relearn_after)

@@ -35,6 +35,10 @@ class ColumnState:
     def follow(self, window: Window) -> None:
         """Grow to the window's capacity and blank the columns that have another owner now; idempotent."""
         known, wanted = self._generation, window.generation
+        if known is wanted:
+            return
+        # What the ring gives out is never written again, so all may hold the same one.
+        self._generation = wanted.copy() if wanted.flags.writeable else wanted
         if known is not None and np.array_equal(known, wanted):
             return
         capacity = len(wanted)
@@ -45,7 +49,6 @@ class ColumnState:
             changed = np.flatnonzero(known[:kept] != wanted[:kept])
             for name, fill in self._fill.items():
                 self._arrays[name][..., changed] = fill
-        self._generation = wanted.copy()
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Copies of the arrays by name."""

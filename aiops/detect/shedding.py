@@ -7,7 +7,7 @@ long the next time. Pure: the times of turns in, a set of names out.
 
 from dataclasses import dataclass, replace
 
-ORDER = ("iforest", "residual", "peers", "drift", "season", "arima")
+ORDER = ("iforest", "residual", "peers", "drift", "season", "shift", "arima")
 """Detectors that may be left out, first to go first."""
 BUSY, IDLE = 0.8, 0.4
 """Shares of the interval that a turn takes: above the one a detector goes, below the other one may come back."""

@@ -57,6 +57,7 @@ class _View(NamedTuple):
     """The newest row against the band; [capacity] each. ``score`` is NaN where not ready or not known."""
 
     residual: _Array
+    sigma: _Array
     half: _Array
     score: _Array
     ready: NDArray[np.bool_]
@@ -93,6 +94,11 @@ class ZScore:
         upper = expected + view.half
         upper += columns.open_above
         return Scores(view.score, expected, lower, upper)
+
+    def residual(self, window: Window) -> tuple[_Array, _Array]:
+        """Distance of the newest row from the level, NaN where that is not ready or unknown, and noise; [capacity]."""
+        view = self._view(window)
+        return np.where(view.ready, view.residual, _NAN), view.sigma
 
     def learn(self, window: Window, quiet: NDArray[np.bool_]) -> None:
         """Take in the newest row: level and noise where ``quiet``, noise alone at the onset of a run."""
@@ -186,8 +192,8 @@ class ZScore:
         variance *= size
         variance += policy.noise_variance
         np.maximum(variance, self._columns["variance"], out=variance)
-        half = np.sqrt(variance, out=variance)
-        half *= np.float32(self._settings.threshold_sigma)
+        sigma = np.sqrt(variance, out=variance)
+        half = sigma * np.float32(self._settings.threshold_sigma)
         np.maximum(half, policy.minimum, out=half)
         size *= policy.minimum_relative
         np.maximum(half, size, out=half)
@@ -197,7 +203,7 @@ class ZScore:
         score /= half
         score += _ZERO  # turns −0 into 0, for people
         ready = self._columns["count"] >= self._settings.minimum_samples
-        return _View(residual, half, np.where(ready, score, _NAN), ready)
+        return _View(residual, sigma, half, np.where(ready, score, _NAN), ready)
 
     def _learn_noise(self, residual: _Array, where: NDArray[np.bool_], view: _View) -> None:
         """``residual`` is 0 where nothing is learnt."""

@@ -59,16 +59,21 @@ class Lived:
     fired: list[tuple[int, str]] = field(default_factory=list)
 
 
-def live(series_of_each: int, ticks: int, budget: float, seed: int, minimum: float = 0.0) -> Lived:
+def live(
+    series_of_each: int, ticks: int, budget: float, seed: int, *, minimum: float = 0.0, shift: float = 0.0, at: int = 0
+) -> Lived:
     """Let a fleet of all noises live under a budget (false alerts a week).
 
     Parameters
     ----------
     minimum
         Deviation that matters to anybody; the noise has a standard deviation around 1.
+    shift, at
+        What is added from a tick on, if anything.
     """
     rng, shape = np.random.default_rng(seed), (ticks, series_of_each)
     rows = np.concatenate([LEVEL + noise(rng, shape) for noise in NOISES.values()], axis=1).astype(np.float32)
+    rows[at:] += shift
     padded = np.concatenate([np.full((WINDOW_ROWS, rows.shape[1]), np.nan, np.float32), rows])
     keys = tuple(SeriesKey(Entity.of(EntityKind.POOL, pool=f"p{n}"), "ttft", "p95") for n in range(rows.shape[1]))
     generation, names = np.arange(1, len(keys) + 1), list(NOISES)

@@ -69,7 +69,8 @@ def test_it_judges_before_it_learns(player: Player) -> None:
     verdict = verdicts.breaches[LONG_QUEUE]
     assert verdict.expected == before[0]
     assert verdict.value == 500
-    assert verdict.votes == {"zscore": verdict.score}
+    assert verdict.votes["zscore"] == verdict.score
+    assert set(verdict.votes) == {"zscore", "shift"}
     assert verdict.severity is Severity.WARNING
     assert verdict.score > 1
     assert "queue_len = 500 requests, expected" in verdict.reason
@@ -199,7 +200,7 @@ def test_a_level_that_still_moves_is_accepted_only_after_four_times_as_long(
 
 def test_what_drifts_slowly_is_not_accepted_by_staying(make_bank: Callable, make_window: Callable) -> None:
     used = SeriesKey(Entity.of(EntityKind.GPU, gpu="g", node="n"), "gpu_mem_used")
-    bank, step = make_bank(minimum_samples=8), 600.0
+    bank, step = make_bank(minimum_samples=8, level_memory_points=2), 600.0
     outside = []
     for tick in range(5 * 144):
         value = 40e9 + 5e9 * tick / 144 + 1e7 * (-1) ** tick

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from aiops.detect.base import Window
 from aiops.detect.columns import ColumnState
 
 NAN = float("nan")
@@ -47,3 +48,13 @@ def test_bad_state_is_refused() -> None:
         state.restore({"level": np.zeros(2)})
     with pytest.raises(ValueError, match="one length"):
         state.restore({"level": np.zeros(2), "count": np.zeros(3)})
+
+
+def test_owners_that_change_in_place_are_seen(make_window: Callable, make_keys: Callable) -> None:
+    state, owners = ColumnState(level=0.0), np.array([1, 2])
+    window = Window(0.0, 5.0, np.zeros((1, 2), np.float32), make_keys(2), owners)
+    state.follow(window)
+    state["level"][:] = (1, 2)
+    owners[1] = 9
+    state.follow(window)
+    assert state["level"].tolist() == [1, 0]

@@ -1,5 +1,6 @@
 """The calibration of bands: order statistics, extreme values, the fleet's share, what may teach, and restarts."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -160,6 +161,14 @@ def test_a_new_replica_starts_from_its_pool(
     np.testing.assert_array_equal(after["width"][0, :4], before)
     confidence = player.tails.confidence(np.zeros(6, np.float32))
     assert confidence.tolist() == [1, 1, 1, 1, 0.5, 0]
+
+
+def test_what_is_within_the_band_and_stays_is_told_within_the_budget() -> None:
+    """2.5 standard deviations, of which no single point is out of bounds, on series without memory; and none before."""
+    lived = live(4, 1680, budget=1, seed=3, shift=2.5, at=1600)
+    assert [one for one in lived.fired if one[0] < 1600] == []
+    told = Counter(noise for _, noise in lived.fired)
+    assert {"white", "heavy-tailed"} <= {noise for noise, count in told.items() if count >= 3}
 
 
 def test_less_is_asked_less_is_spent() -> None:
