@@ -12,13 +12,13 @@ from aiops.store.bands import SLOTS
 
 PROGRAM_BYTES = 84 * 2**20
 """Resident after the imports and a first turn."""
-LEARNT_BYTES = 1390
-"""Per series: what detectors learn (690), and names, columns and places."""
+LEARNT_BYTES = 1880
+"""Per series: what detectors learn (1180), and names, columns and places."""
 WINDOW_POINT_BYTES, WINDOW_SERIES_BYTES = 4.5, 50
 BAND_BYTES = 12 * SLOTS
 SAMPLE_BYTES = 550
 """Per sample of a page: the remembered layout of the parser and of the normaliser."""
-SNAPSHOT_SERIES_BYTES = 870
+SNAPSHOT_SERIES_BYTES = 1360
 """In the file, beside four bytes for each point."""
 SNAPSHOT_COPIES = 2.6
 """Memory needed while a snapshot is written, as a multiple of the file."""
