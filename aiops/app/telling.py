@@ -91,7 +91,9 @@ class Telling:
         changed |= {one.incident: standing[one.incident] for one in diagnoses if one.incident in standing}
         self._all_is_news = False
         notices = self.notices(changed.values())
-        self._dispatcher.submit(self._pipeline.machine.alerts, notices, causes=self._why.causes())
+        self._dispatcher.submit(
+            self._pipeline.machine.alerts, notices, causes=self._why.causes(), tenancy=self._pipeline.tenancy
+        )
 
     def notices(self, incidents: Iterable[Incident]) -> list[IncidentNotice]:
         """Incidents as receivers get them, with what is known of the cause."""

@@ -28,6 +28,7 @@ from aiops.notify.notice import IncidentNotice, Letterhead, Notice, notice_of
 from aiops.notify.route import News, Route, every_change, milestones
 from aiops.notify.settings import NotifySettings, ReceiverKind, ReceiverSettings
 from aiops.notify.webhook import Webhook
+from aiops.signals.tenancy import NO_TENANCY, Tenancy
 
 RESENDS_VALID = 4
 """A firing alert holds for so many resends: three may be lost before a receiver takes it as resolved."""
@@ -86,6 +87,7 @@ class Dispatcher:
         heard = list(notified)
         self._routes = [self._route(each, heard) for each in listeners]
         self._causes: Mapping[str, str] = MappingProxyType({})
+        self._tenancy = NO_TENANCY
         self._resending: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -100,6 +102,7 @@ class Dispatcher:
         incidents: Iterable[IncidentNotice] = (),
         *,
         causes: Mapping[str, str] = MappingProxyType({}),
+        tenancy: Tenancy = NO_TENANCY,
     ) -> None:
         """Take in one tick; never blocks.
 
@@ -111,8 +114,10 @@ class Dispatcher:
             Those that changed in this tick.
         causes
             Incident → its cause in one line. One that is known later goes out with the next resend.
+        tenancy
+            Who was given which GPU, where that is known.
         """
-        self._causes = causes
+        self._causes, self._tenancy = causes, tenancy
         for key, alert in alerts.items():
             if alert.muted:
                 continue  # held back; if it still stands when that is over, it is told then
@@ -185,7 +190,12 @@ class Dispatcher:
 
     def _tell(self, alert: Alert) -> None:
         self._told[alert.key] = alert
-        notice = notice_of(alert, self._head, self._causes.get(alert.incident, ""))
+        notice = notice_of(
+            alert,
+            self._head,
+            self._causes.get(alert.incident, ""),
+            self._tenancy.pods_of(alert.key.series.entity),
+        )
         for lane in self._alert_lanes:
             lane.offer(notice)
 

@@ -76,8 +76,8 @@ class IncidentNotice:
     cause: str = ""
 
 
-def notice_of(alert: Alert, head: Letterhead, cause: str = "") -> Notice:
-    """Word one alert; ``cause`` is what is known of the cause of its incident."""
+def notice_of(alert: Alert, head: Letterhead, cause: str = "", pods: str = "") -> Notice:
+    """Word one alert; ``cause`` is what is known of the cause of its incident, ``pods`` who was given its GPU."""
     series, verdict = alert.key.series, alert.verdict
     labels = {
         **dict(head.external_labels),
@@ -95,6 +95,7 @@ def notice_of(alert: Alert, head: Letterhead, cause: str = "") -> Notice:
         "score": _number(verdict.score),
         "incident": alert.incident,
         "cause": cause,
+        "pods": pods,
         "after": alert.after,
         "ended": alert.outlasted,
         "runbook_url": f"{head.runbook_url.rstrip('/')}/{verdict.runbook}"

@@ -57,6 +57,11 @@ class Tenancy:
             return None
         return any(one.pod == pod for one in held)
 
+    def pods_of(self, entity: Entity) -> str:
+        """Who feels it when a GPU fails, in words; ``""`` of anything else and where nobody says."""
+        held = self.tenants.get(entity.label("gpu"), ())
+        return ", ".join(dict.fromkeys(f"{one.pod.namespace}/{one.pod.name}" for one in held))
+
     def _pod(self, replica: Entity) -> Pod | None:
         return self.pods.get((replica.label("job"), replica.label("instance")))
 

@@ -8,12 +8,15 @@ from typing import Any, cast
 
 import pytest
 
+from aiops.detect.base import AlertKey
 from aiops.incidents.alert import Alert, AlertState, Incident
 from aiops.kit.clock import Clock
 from aiops.kit.retry import Temporary
 from aiops.notify.dispatch import Dispatcher, Listener, letterhead_of
 from aiops.notify.notice import IncidentNotice, Notice, incident_notice_of
 from aiops.notify.settings import NotifySettings
+from aiops.signals.tenancy import NO_TENANCY, Pod, Tenancy, Tenant
+from aiops.signals.types import Entity, EntityKind, SeriesKey
 from tests.notify.alerts import START, alert_of
 
 pytestmark = pytest.mark.looptime
@@ -31,12 +34,14 @@ class Desk:
         self.notifier, self._clock = notifier, clock
         self._dispatcher: Dispatcher | None = None
 
-    def tell(self, *alerts: Alert, causes: Mapping[str, str] = MappingProxyType({})) -> None:
+    def tell(
+        self, *alerts: Alert, causes: Mapping[str, str] = MappingProxyType({}), tenancy: Tenancy = NO_TENANCY
+    ) -> None:
         """One tick in which these stand."""
         if self._dispatcher is None:
             self._dispatcher = Dispatcher(NotifySettings(), alertmanagers=[self.notifier], clock=self._clock)
             self._dispatcher.start()
-        self._dispatcher.submit({alert.key: alert for alert in alerts}, causes=causes)
+        self._dispatcher.submit({alert.key: alert for alert in alerts}, causes=causes, tenancy=tenancy)
 
     async def stop(self) -> None:
         assert self._dispatcher is not None
@@ -171,6 +176,19 @@ async def test_a_cause_goes_out_at_once_or_with_the_next_resend(desk: Desk) -> N
         await asyncio.sleep(NotifySettings().resend_delay * 1.5)
     texts = [dict(cast("Notice", item).annotations).get("cause") for item in desk.notifier.items()]
     assert texts == [None, None, "heat"]
+    assert len({cast("Notice", item).labels for item in desk.notifier.items()}) == 1
+    await desk.stop()
+
+
+async def test_an_alert_of_a_gpu_says_whose_it_is(desk: Desk) -> None:
+    gpu = SeriesKey(Entity.of(EntityKind.GPU, gpu="GPU-1", node="n1"), "gpu_xid")
+    alert = replace(alert_of(), key=AlertKey("GpuXid", gpu))
+    given = Tenancy("n1", {"GPU-1": (Tenant(Pod("llm", "chat-0"), "vllm"),)})
+    for tenancy in (NO_TENANCY, given):
+        desk.tell(alert, tenancy=tenancy)
+        await asyncio.sleep(NotifySettings().resend_delay * 1.5)
+    texts = [dict(cast("Notice", item).annotations).get("pods") for item in desk.notifier.items()]
+    assert texts == [None, None, "llm/chat-0"]
     assert len({cast("Notice", item).labels for item in desk.notifier.items()}) == 1
     await desk.stop()
 

@@ -22,6 +22,12 @@ def test_a_replica_has_the_gpus_that_its_pod_was_given() -> None:
     assert [TENANCY.holds(STATIC, gpu) for gpu in (MINE, SHARED, FREE)] == [None, None, None]
 
 
+def test_who_feels_a_gpu_fail_is_said_once_each() -> None:
+    twice = Tenancy("n1", {"GPU-1": tuple(Tenant(Pod("llm", "chat"), name) for name in ("a", "b"))})
+    assert twice.pods_of(MINE) == "llm/chat"
+    assert [TENANCY.pods_of(one) for one in (MINE, SHARED, FREE, CHAT)] == ["llm/chat", "llm/chat, llm/embed", "", ""]
+
+
 def test_a_replica_is_where_its_gpus_are() -> None:
     assert [TENANCY.node_of(one) for one in (CHAT, EMBED, STATIC)] == ["n1", "n1", ""]
     elsewhere = Tenancy("n1", {"GPU-1": (Tenant(Pod("llm", "other"), "c"),)}, TENANCY.pods)
