@@ -19,7 +19,7 @@ from aiops.collect.pod_resources import PodResourcesCollector, PodResourcesSetti
 from aiops.collect.probe import ProbeCollector, ProbeSettings
 from aiops.collect.scrape import Scraper
 from aiops.collect.settings import JobSettings, ScrapeSettings, TargetSettings, parse_shard
-from aiops.collect.targets import Found, Rollouts, Target, reconcile
+from aiops.collect.targets import Found, Known, Rollouts, Target, reconcile
 from aiops.kit.clock import Clock
 from aiops.kit.host import node_name
 from aiops.kit.http import open_session
@@ -220,6 +220,10 @@ class Collectors:
         """Health of every source."""
         direct = tuple(running.collector.status() for running in self._running.values())
         return (*direct, *(status for hub in self.hubs.values() for status in hub.statuses()))
+
+    def targets(self) -> Sequence[Known]:
+        """Everything that is scraped, by us or by others for us."""
+        return (*self.found.targets, *(target for hub in self.hubs.values() for target in hub.targets()))
 
     def scraper(self, source: str) -> Scraper | None:
         """The collector of a target; None when there is no such target."""

@@ -224,7 +224,7 @@ class Daemon:
     async def _warm_up(self) -> None:
         await warm_up(
             self.pipeline,
-            lambda: self.collectors.found.targets,
+            self.collectors.targets,
             self.config,
             restored=self.state.restored,
             clock=self.clock,

@@ -27,7 +27,7 @@ from aiops.app.assembly import build_pipeline
 from aiops.app.config import Config
 from aiops.app.pipeline import Pipeline
 from aiops.collect.promapi import History, Range, matchers, same_target, with_history
-from aiops.collect.targets import Target
+from aiops.collect.targets import Known
 from aiops.kit.clock import Clock
 from aiops.kit.retry import Failure, Permanent
 from aiops.signals.normalise import Normaliser
@@ -47,7 +47,7 @@ _NOT_OF_THE_PAGE = frozenset({"__name__", "job", "instance"})
 
 
 async def warm_up(
-    pipeline: Pipeline, targets: Callable[[], Sequence[Target]], config: Config, *, restored: bool, clock: Clock
+    pipeline: Pipeline, targets: Callable[[], Sequence[Known]], config: Config, *, restored: bool, clock: Clock
 ) -> None:
     """Teach a running pipeline what Prometheus knows of its targets; once, as a background task.
 
@@ -108,14 +108,14 @@ class Learnt:
     problems: tuple[str, ...]
 
 
-def selected(targets: Iterable[Target], known: Iterable[SeriesKey]) -> list[Target]:
+def selected(targets: Iterable[Known], known: Iterable[SeriesKey]) -> list[Known]:
     """Targets of which no series is known."""
     have = {(key.entity.label("job"), key.entity.label("instance")) for key in known}
     return [t for t in targets if (dict(t.labels).get("job", ""), dict(t.labels).get("instance", "")) not in have]
 
 
 def learn(
-    history: History, targets: Sequence[Target], config: Config, profiles: Sequence[Profile], now: float
+    history: History, targets: Sequence[Known], config: Config, profiles: Sequence[Profile], now: float
 ) -> Learnt:
     """Read what Prometheus has of the targets and learn from it. Blocking, for a thread.
 
@@ -148,7 +148,7 @@ def learn(
 
 
 def target_readings(
-    history: History, target: Target, profiles: Sequence[Profile], config: Config, now: float
+    history: History, target: Known, profiles: Sequence[Profile], config: Config, now: float
 ) -> Iterator[Reading]:
     """What we would have read of one target, one reading per scrape of Prometheus, oldest first."""
     settings, labels = config.prometheus, dict(target.labels)

@@ -9,11 +9,12 @@ that is down before we saw a page is ours when all others of its job are. Missin
 while the server cannot be asked, their states are unknown, and only the server is down.
 """
 
+import logging
 import random
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from yarl import URL
@@ -25,8 +26,10 @@ from aiops.collect.relabel import Dropped, RelabelRule, relabel
 from aiops.collect.settings import Interval, LabelName, LabelValue
 from aiops.collect.targets import shard_of, source_of
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
+from aiops.kit.log import OnChange
 from aiops.kit.retry import Failure, Temporary, backoff_seconds
 from aiops.kit.settings import Duration, Section
+from aiops.kit.text import clipped
 from aiops.signals.normalise import Normaliser
 from aiops.signals.page import Page
 from aiops.signals.profile import Profile
@@ -34,6 +37,8 @@ from aiops.signals.settings import NormaliseSettings
 from aiops.signals.types import Entity, EntityKind, Labels, Reading, SourceStatus
 from aiops.signals.wanted import exposed_names, wanted
 
+_LOG = logging.getLogger("aiops.collect.hub")
+_SHOWN = 1000
 KIND = "prometheus"
 REACH_SECONDS = 300.0
 """How far back a turn looks for scrapes that were not read: as far as an instant query of Prometheus does."""
@@ -78,7 +83,7 @@ class HubServerSettings(QueryApiSettings):
 
 class HubSettings(Section):
     """Read what a Prometheus scrapes, instead of scraping. Needs the package prometheus-api-client (extra
-    ``history``), and on the server the series ``up`` of every target."""
+    ``history``), and on the server the series ``up`` of every target. ``prometheus.url`` warms up from the same one."""
 
     servers: tuple[HubServerSettings, ...] = ()
     """Whom to read from. Shards (``scrape.shard``) split their targets too."""
@@ -89,6 +94,13 @@ class HubSettings(Section):
         if double := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"names of servers must differ; used twice: {', '.join(double)}")
         return self
+
+
+class ReadTarget(NamedTuple):
+    """A target that a server scrapes for us."""
+
+    source: str
+    labels: Labels
 
 
 @dataclass(slots=True)
@@ -145,6 +157,8 @@ class Hub:
         self._members: dict[Labels, _Member] = {}
         self._not_before = float("-inf")
         self._turning = threading.Lock()
+        self._warnings: tuple[str, ...] = ()
+        self._faults = OnChange(_LOG, clock.monotonic)
         entity = Entity.of(EntityKind.TARGET, job=settings.name, instance=URL(settings.url).authority)
         self._status = SourceStatus(settings.name, KIND, entity, settings.interval)
 
@@ -161,7 +175,8 @@ class Hub:
         except Failure as error:
             self._failed(error)
             return ()
-        problems = [*self._questions.left_out, *self._follow()]
+        problems = [*self._questions.left_out, *self._warnings, *self._follow()]
+        self._faults.report(self.settings.name, clipped("; ".join(problems), _SHOWN))
         readings = self._readings(scrapes)
         self.counts.scrapes += len(scrapes)
         facts: dict[str, str | float] = {
@@ -169,7 +184,7 @@ class Hub:
             "duration_seconds": self._clock.monotonic() - began,
             "samples": float(self.counts.series),
             "targets": float(len(self._ours())),
-            "problems": "; ".join(problems),
+            "problems": clipped("; ".join(problems), _SHOWN),
         }
         self._status = replace(
             self._status,
@@ -193,6 +208,10 @@ class Hub:
             replace(member.status, facts={**member.normaliser.facts(), **member.status.facts})
             for member in self._ours()
         ]
+
+    def targets(self) -> list[ReadTarget]:
+        """Targets that are ours."""
+        return [ReadTarget(member.status.source, member.status.entity.labels) for member in self._ours()]
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -218,9 +237,11 @@ class Hub:
         if not self._turning.acquire(blocking=False):
             raise Temporary(f"{self.settings.url}: the turn before has not ended yet")
         try:
-            return self._ask(at)
+            scrapes = self._ask(at)
+            self._warnings = tuple(self._history.warnings) if self._history is not None else ()
         finally:
             self._turning.release()
+        return scrapes
 
     def _ask(self, at: float) -> list[Scrape]:
         due = self._clock.monotonic() >= self._plan_due
@@ -258,7 +279,7 @@ class Hub:
         sizes: dict[tuple[str, str], int] = {}
         for question in counts(known, matchers):
             for row in history.samples(question, at, most_series=most):
-                sizes[row.labels.get("job", ""), row.labels["__name__"]] = int(row.values[0])
+                sizes[row.labels.get("job", ""), row.labels.get("__name__", "")] = int(row.values[0])
             self.counts.queries += 1
         self.counts.queries += 1
         of_job: dict[str, set[str]] = {}

@@ -141,7 +141,7 @@ class Pages:
                 if name != "__name__" and name not in of_target
             )
         )
-        return _Series(target, next(self._ids), Sample(series.labels["__name__"], on_page, MetricType.UNKNOWN))
+        return _Series(target, next(self._ids), Sample(series.labels.get("__name__", ""), on_page, MetricType.UNKNOWN))
 
 
 def _page(target: _Target, row: dict[int, float], samples: dict[int, Sample]) -> Page:

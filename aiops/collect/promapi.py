@@ -38,6 +38,9 @@ ANSWER_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _OK = 200
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
+_WHOLE_OR_NOTHING = {"partial_response": "false", "deny_partial_response": "1", "nocache": "1"}
+"""What is missing because a store of Thanos (a node of VictoriaMetrics) is away must not look as if it were gone; and
+VictoriaMetrics gives the newest seconds only to those who want no cached answer."""
 _Result = TypeVar("_Result")
 
 
@@ -201,9 +204,9 @@ class History:
             As :meth:`read`; Permanent also when there are more than ``most_series``.
         """
         self.check_deadline()
-        bounds = {"time": f"{at:.3f}", "timeout": f"{self._timeout:g}s", "limit": str(most_series + 1), "nocache": "1"}
+        bounds = {"time": f"{at:.3f}", "timeout": f"{self._timeout:g}s", "limit": str(most_series + 1)}
         with self._asking():
-            found: Any = self._connect.custom_query(query, params=bounds)
+            found: Any = self._connect.custom_query(query, params=bounds | _WHOLE_OR_NOTHING)
             if len(found) > most_series:
                 raise Permanent(f"{self._url}: more than {most_series} series: {clipped(query, 100)}")
             return [one for series in found if (one := _samples(series)) is not None]
@@ -213,7 +216,7 @@ class History:
         self.check_deadline()
         span = {"start": f"{start:.3f}", "end": f"{end:.3f}"} | ({"match[]": selector} if selector else {})
         with self._asking():
-            return [str(name) for name in self._connect.get_label_values("__name__", params=span)]
+            return [str(name) for name in self._connect.get_label_values("__name__", params=span | _WHOLE_OR_NOTHING)]
 
     def _series(
         self, query: str, start: float, end: float, step: float

@@ -7,6 +7,7 @@ counted and explained; an unchanged configuration gives equal targets, so that t
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from yarl import URL
 
@@ -68,6 +69,20 @@ class Target:
         """Phase of its scrapes within the interval: spreads targets evenly, the same on every start."""
         digest = hashlib.md5(f"{self.source} {self.url}".encode(), usedforsecurity=False).digest()
         return int.from_bytes(digest[:8], "big") / 2**64 * self.interval_seconds
+
+
+class Known(Protocol):
+    """A target by its name and labels, whoever scrapes it."""
+
+    @property
+    def source(self) -> str:
+        """Stable unique name."""
+        ...
+
+    @property
+    def labels(self) -> Labels:
+        """Identity."""
+        ...
 
 
 def source_of(target: Labels) -> str:

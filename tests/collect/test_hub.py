@@ -31,6 +31,7 @@ class Server:
     asked: list[str] = field(default_factory=list)
     failure: Exception | None = None
     hanging: threading.Event | None = None
+    warnings: dict[str, None] = field(default_factory=dict)
 
     def scrape(self, values: dict[str, float] | None, **target: str) -> None:
         """Store one scrape of a target now; None = it was down."""
@@ -228,6 +229,20 @@ async def test_targets_are_relabelled_dropped_limited_and_split(server: Server) 
     assert sorted(map(len, of_part)) == [0, 0, 8], "a job without pools is one"
     mine = shard_of((("instance", "a:1"), ("job", "llm"), ("namespace", "n"), ("service", "a")), 3)
     assert len(of_part[mine]) == 8
+
+
+async def test_what_is_left_out_is_told_once(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    hub = hub_of(server, target_limit=1)
+    server.warnings = {"a store\x1b is slow": None}
+    for _ in range(2):
+        for instance in ("a:1", "b:1"):
+            server.scrape(VLLM, job="llm", instance=instance)
+        assert len(await hub.read()) == 1
+        server.now += 5
+    said = "a store\x1b is slow; prometheus/llm/b:1 left out: target_limit is reached"
+    assert hub.status().facts["problems"] == said
+    assert hub.status().up
+    assert [one.__dict__["fault"] for one in caplog.records] == [said]
 
 
 async def test_a_target_that_is_gone_is_no_target_any_more(server: Server) -> None:

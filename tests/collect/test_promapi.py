@@ -166,8 +166,9 @@ async def test_stored_samples_keep_their_own_time_and_an_instant_has_that_of_the
     np.testing.assert_equal(stored[0].values, (np.nan, 3.0))
     assert names == ["up", "vllm:x"]
     assert tenants == {"red"}
-    assert asked[0] == {"query": "up", "time": "9.500", "timeout": "3s", "limit": "3", "nocache": "1"}
-    assert asked[2] == {"match[]": '{a="b"}', "start": "1.000", "end": "2.000"}
+    whole = {"partial_response": "false", "deny_partial_response": "1", "nocache": "1"}
+    assert asked[0] == {"query": "up", "time": "9.500", "timeout": "3s", "limit": "3", **whole}
+    assert asked[2] == {"match[]": '{a="b"}', "start": "1.000", "end": "2.000", **whole}
 
 
 async def test_too_many_series_are_refused_and_a_wait_that_is_asked_for_is_passed_on(serve: Serve) -> None:
