@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test soak check tools sbom format bench llm-eval lock render clean
+.PHONY: demo test soak fuzz check tools sbom format bench llm-eval lock render clean
 
 demo: $(VENV)/.core  ## first result in one command: a simulated fleet, three faults, their causes
 	$(BIN)/aiops demo
@@ -13,6 +13,9 @@ test: $(VENV)/.dev  ## all tests; add ARGS='-k name' to choose
 
 soak: $(VENV)/.dev  ## the tests of endurance, 20 times as long
 	AIOPS_SOAK=20 $(BIN)/pytest tests/app/test_endurance.py tests/store/test_kill.py $(ARGS)
+
+fuzz: $(VENV)/.dev  ## the doors to the outside, 50 times as many examples
+	AIOPS_FUZZ=50 $(BIN)/pytest --timeout=3600 tests/test_fuzz.py tests/collect/test_exposition.py tests/app/test_config_file.py tests/web/test_openapi.py $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types, layers, generated files
 	$(BIN)/ruff format --check .

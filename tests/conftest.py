@@ -13,6 +13,14 @@ from hypothesis import HealthCheck, settings
 # Tests never judge wall time, and a loaded machine is no reason to fail.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
+FUZZ = int(os.environ.get("AIOPS_FUZZ", "1"))
+"""How many times more examples the tests of doors try; ``make fuzz`` sets it."""
+
+
+def effort(examples: int) -> settings:
+    """Settings of a test at a door to the outside."""
+    return settings(max_examples=examples * FUZZ)
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SOAK = int(os.environ.get("AIOPS_SOAK", "1"))

@@ -229,13 +229,14 @@ def _from_json(content: bytes) -> object:
 
 
 def _from_yaml(content: bytes) -> object:
-    """Read YAML without aliases, which can make a small file huge, and without deep nesting."""
+    """Read YAML without deep nesting, aliases (a small file becomes huge) and tags (`!!bool x` is no YAMLError)."""
     try:
         depth = 0
         for event in yaml.parse(content, Loader=yaml.CSafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST_YAML:
-                raise ValueError(f"YAML aliases and deep nesting are not allowed {event.start_mark}")
+            tagged = getattr(event, "tag", None) is not None
+            if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST_YAML or tagged:
+                raise ValueError(f"YAML aliases, tags and deep nesting are not allowed {event.start_mark}")
         return yaml.load(content, Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split())[:300]) from None

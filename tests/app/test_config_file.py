@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiops.app.config_file import LARGEST_FILE_BYTES, MOST_VALUES, Document, parse
+from tests.conftest import effort
 
 
 def read(text: str) -> Document:
@@ -82,6 +83,7 @@ def test_endless_nesting_is_refused(text: str) -> None:
     assert document.data == {}
 
 
+@effort(100)
 @given(st.binary(max_size=200) | st.text(alphabet="a:[]{}-&*!<>|#%@'\"\n\t 1", max_size=60).map(str.encode))
 def test_nothing_makes_it_raise(content: bytes) -> None:
     assert parse(content, "f").name == "f"

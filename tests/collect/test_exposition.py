@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as library_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as library_text
@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as library_t
 from aiops.collect.exposition import Limits, PageParser, PageTooLarge, parse
 from aiops.signals.page import MetricType
 from tests.collect.exposition_pages import OPENMETRICS, TEXT, Row, comparable, one, rows, same
+from tests.conftest import effort
 
 DATA = Path(__file__).parent / "data" / "exposition"
 
@@ -208,7 +209,7 @@ def page_sequences(draw: st.DrawFn) -> list[tuple[bytes, str]]:
     return pages
 
 
-@settings(max_examples=300)
+@effort(300)
 @given(page_sequences())
 def test_a_parser_with_a_memory_reads_as_one_without(pages: list[tuple[bytes, str]]) -> None:
     parser = PageParser()
@@ -406,13 +407,13 @@ def test_corpus_is_there() -> None:
     assert len(CORPUS) >= 6
 
 
-@settings(max_examples=300)
+@effort(300)
 @given(st.binary(max_size=200) | st.text(string.printable, max_size=200).map(str.encode))
 def test_any_bytes(body: bytes) -> None:
     check_any(body)
 
 
-@settings(max_examples=200)
+@effort(200)
 @given(st.sampled_from(CORPUS), st.integers(0, 10**6), st.binary(max_size=4))
 def test_damaged_corpus(path: Path, at: int, junk: bytes) -> None:
     body = path.read_bytes()[:2000]

@@ -18,11 +18,11 @@ from aiops.app.api_page import heading
 from aiops.app.daemon import Daemon
 from aiops.web.own import ROUTES, openapi
 from aiops.web.settings import Role, TokenSettings, WebSettings
+from tests.conftest import FUZZ, effort
 from tests.web.api_answers import EXAMPLES, answers
 from tests.web.demo_house import config, demo_house, in_thread, running
 
-pytestmark = pytest.mark.timeout(120)
-EXAMPLES_EACH = 10
+pytestmark = pytest.mark.timeout(120 * FUZZ)
 RECORDED: Mapping[str, Any] = json.loads(EXAMPLES.read_text())
 BY_HEADING = {heading(route): route for route in ROUTES}
 
@@ -112,7 +112,7 @@ def test_the_daemon_serves_its_document(house: str) -> None:
 
 
 SCHEMA = schemathesis.openapi.from_dict(json.loads(json.dumps(openapi()))).exclude(path="/api/v1/events")  # no end
-BOUNDED = settings(max_examples=EXAMPLES_EACH, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+BOUNDED = settings(effort(10), derandomize=FUZZ == 1, suppress_health_check=list(HealthCheck))
 MEANT: Mapping[str, list[Any]] = {
     "/api/v1/maintenance": [positive_data_acceptance],  # a window may be over already
     "/api/v1/alertmanager": [negative_data_rejection],  # one bad alert costs itself alone
