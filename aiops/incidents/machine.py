@@ -16,6 +16,7 @@ from aiops.detect.base import AlertKey, Severity, Timing, Verdict, Verdicts
 from aiops.incidents.alert import Alert, AlertState, Incident, Reason, ReasonKind, Transition
 from aiops.incidents.policy import Calendar
 from aiops.incidents.settings import IncidentSettings
+from aiops.kit.settings import format_duration
 
 _HISTORY_POINTS = 64
 _ALL_HISTORY = (1 << _HISTORY_POINTS) - 1
@@ -137,7 +138,7 @@ class Machine:
         elif alert.ended_at:
             ago = alert.calm_seconds if alert.state is AlertState.PENDING else alert.waited_seconds
             alert = replace(alert, calm_seconds=ago + waited)
-        if alert.outlasted and key not in verdicts.unknown - verdicts.breaches.keys():
+        if alert.outlasted and (verdict is not None or key not in verdicts.unknown):
             return self._outlasted(alert, verdict, now, near=key in verdicts.held)
         if verdict is not None:
             return self._breach(alert, verdict, now)
@@ -233,11 +234,10 @@ class Machine:
         active = [one for one in self._alerts.values() if one.active]
         kept = {one.key.series.entity for one in active if one.severity is Severity.CRITICAL}
         kept |= frozenset() if calendar is None else calendar.frozen
+        text = f"fired for {format_duration(limit)} (max_firing), never well within bounds: taken as normal from now on"
         for alert in old:
             if not alert.verdict.statistical or alert.key in moved or alert.key.series.entity in kept:
                 continue
-            text = (f"fired for {alert.firing_seconds:.0f} s (at most {limit:.0f} s) and was not well within bounds: "
-                    "taken as normal from now on")  # fmt: skip
             ended = self._alerts[alert.key] = replace(_resolved(alert, now), outlasted=text)
             yield Transition(now, alert.state, ended, Reason(ReasonKind.OUTLASTED, text))
 
@@ -269,7 +269,7 @@ class Machine:
         if not alert.active:
             return self._breaches_in(alert)[1]
         limit = self._settings.max_firing if alert.verdict.statistical else 0.0
-        ends = f"ends at {limit:.0f} s of firing, so far {alert.firing_seconds:.0f} s" if limit else ""
+        ends = f"ends at {format_duration(limit)} of firing, so far {alert.firing_seconds:.0f} s" if limit else ""
         muted = f"not told ({alert.muted})" if alert.muted else ""
         return "; ".join(filter(None, (self._clears_in(alert)[1], self.kept_by(alert), ends, muted)))
 

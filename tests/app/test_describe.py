@@ -158,12 +158,12 @@ def test_what_statistics_say_for_too_long_ends_is_learnt_and_says_so(house: Hous
     house.run(20, queue_len=500.0)
     first = house.of_rule("LLMQueueLengthAnomalous")
     assert first["state"] == "firing"
-    assert "ends at 300 s of firing, so far" in first["damping"]
+    assert "ends at 5m of firing, so far" in first["damping"]
     house.run(50, queue_len=500.0)
     ended = house.of_rule("LLMQueueLengthAnomalous")
     assert ended["state"] == "resolved"
     assert ended["transitions"][0]["reason"] == (
-        "fired for 300 s (at most 300 s) and was not well within bounds: taken as normal from now on"
+        "fired for 5m (max_firing), never well within bounds: taken as normal from now on"
     )
     assert ended["seen"]["values"]["score"] < 1.0, "the new level is the expected one"
     assert ended["why"].startswith("it does not fire: ")
@@ -178,7 +178,7 @@ def test_what_was_ended_and_is_still_out_of_bounds_says_why_it_is_quiet(house: H
     house.run(60)
     house.run(90, queue_len=500.0)
     said = house.of_rule("LLMQueueLengthAnomalous")
-    assert said["why"].startswith("it does not fire any more: fired for 300 s (at most 300 s)")
+    assert said["why"].startswith("it does not fire any more: fired for 5m (max_firing)")
     assert "quiet until" in said["why"]
 
 

@@ -300,7 +300,7 @@ def test_what_statistics_say_for_too_long_ends_with_its_reason_and_stays_quiet()
     assert chronic(machine, "B" * (WEEK_STEPS + 1))[-2:] == ["firing", "resolved"]
     alert = machine.alerts[KEY]
     assert (alert.ended_at, alert.started_at) == (START + WEEK_STEPS * STEP, START)
-    assert alert.outlasted.startswith("fired for 40 s (at most 40 s)")
+    assert alert.outlasted.startswith("fired for 40s (max_firing)")
     assert set(chronic(machine, "BHCB" * 30, WEEK_STEPS + 1)) == {"resolved"}, "neither told again nor forgotten"
     assert "quiet until" in machine.standing(KEY)
     assert machine.standing(KEY).endswith("or its score is 4")
