@@ -88,7 +88,7 @@ class Pipeline:
         marks = (*marks, *(mark for reading in readings for mark in reading.marks))
         watched = self.machine.watched()
         window = self.ring.window()
-        self.calendar.turn(now, window.keys, marks)
+        self.calendar.turn(now, window.keys, marks, self.tenancy)
         guidance = Guidance(
             frozen=self.calendar.frozen,
             wider=self.effects.thresholds(now),

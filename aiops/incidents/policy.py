@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from aiops.detect.base import AlertKey, Severity
 from aiops.incidents.places import Fleet, Place
 from aiops.incidents.policy_settings import MaintenanceSettings, Skip, Weekday, WindowSettings
+from aiops.signals.tenancy import NO_TENANCY, Tenancy
 from aiops.signals.topology import pool_of
 from aiops.signals.types import Entity, EntityKind, Labels, Mark, MarkKind, SeriesKey
 
@@ -61,8 +62,9 @@ class Window:
     def concerns(self, entity: Entity, rule: str = "", places: Sequence[Place] = ()) -> bool:
         """Whether it is about an entity, or about an alert of one.
 
-        ``places`` are where the entity is (:meth:`aiops.incidents.places.Fleet.places`): a GPU or host belongs to what
-        its host serves. Of one that serves several, all must match, so that nobody else's fault is held back.
+        ``places`` are where the entity is (:meth:`aiops.incidents.places.Fleet.places`): a GPU belongs to who has it,
+        where that is known, else as a host to all that its host serves. Of several all must match, so that nobody
+        else's fault is held back.
         """
         values = (_labels(entity, name, places) if name != "alertname" else (rule,) for name, _ in self.matches)
         return all(
@@ -87,22 +89,30 @@ class Calendar:
         self._changes: list[Mark] = []
         self._active: tuple[Window, ...] = ()
         self._keys: Sequence[SeriesKey | None] = ()
+        self._tenancy = NO_TENANCY
         self._now = 0.0
         self.frozen: frozenset[Entity] = frozenset()
         """Entities of which nothing is learnt now."""
 
-    def turn(self, now: float, keys: Sequence[SeriesKey | None], marks: Iterable[Mark] = ()) -> None:
-        """Go on to ``now`` (UTC seconds), with the series of the window and what happened since the turn before."""
+    def turn(
+        self,
+        now: float,
+        keys: Sequence[SeriesKey | None],
+        marks: Iterable[Mark] = (),
+        tenancy: Tenancy = NO_TENANCY,
+    ) -> None:
+        """Go on to ``now`` (UTC seconds), with the series of the window, what happened since the turn before, and who
+        has which GPU."""
         self._now = now
         self._changes += [mark for mark in marks if mark.kind in _CHANGES]
         self._changes = [mark for mark in self._changes if self._age(mark) <= self._settings.deploy_memory]
         del self._changes[:-_MOST_CHANGES]
         self._once = {name: window for name, window in self._once.items() if window.ends_at > now}
         active = tuple(window for window in self.windows(now) if window.holds(now))
-        if active != self._active or keys is not self._keys:
-            self._active, self._keys = active, keys
+        if active != self._active or keys is not self._keys or tenancy is not self._tenancy:
+            self._active, self._keys, self._tenancy = active, keys, tenancy
             if active:
-                self._fleet.follow(keys)
+                self._fleet.follow(keys, tenancy)
             still = [window for window in active if Skip.LEARNING in window.skip]
             entities = dict.fromkeys(key.entity for key in keys if key is not None) if still else ()
             self.frozen = frozenset(one for one in entities if any(self._concerns(window, one) for window in still))

@@ -16,6 +16,7 @@ from aiops.incidents.machine import Machine
 from aiops.incidents.policy import Calendar, Window, occurrence
 from aiops.incidents.policy_settings import MaintenanceSettings, Skip, Weekday, WindowSettings
 from aiops.incidents.settings import IncidentSettings
+from aiops.signals.tenancy import Pod, Tenancy, Tenant
 from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -143,6 +144,19 @@ def test_a_window_of_a_pool_holds_for_the_gpus_that_serve_nobody_else(
     for gpu in (CHAT_GPU, SHARED, GPU):
         alert = AlertKey("GpuXidFatal", SeriesKey(gpu, "gpu_xid"))
         assert bool(calendar.muted(alert, Severity.CRITICAL)) == (gpu in gpus)
+
+
+def test_where_it_is_known_who_has_a_gpu_the_others_of_its_host_do_not_count() -> None:
+    """The replica of the chat pool on the shared host has GPU-9, and the window is turned to that."""
+    calendar, alert = Calendar(MaintenanceSettings()), AlertKey("GpuXidFatal", SeriesKey(SHARED, "gpu_xid"))
+    calendar.open([Window("w", "racks", NOW, NOW + 60, (("pool", "chat"),), tuple(Skip))])
+    calendar.turn(NOW, HOUSED)
+    assert not calendar.muted(alert, Severity.CRITICAL)
+    pods = {("chat", "10.0.0.9:1"): Pod("llm", "chat-0"), ("vllm", "10.0.0.9:2"): Pod("llm", "embed-0")}
+    tenancy = Tenancy("10.0.0.9", {"GPU-9": (Tenant(Pod("llm", "chat-0"), "engine"),)}, pods)
+    calendar.turn(NOW, HOUSED, tenancy=tenancy)
+    assert calendar.muted(alert, Severity.CRITICAL)
+    assert SHARED in calendar.frozen
 
 
 @pytest.mark.parametrize(
