@@ -386,7 +386,8 @@ def _report_commands(commands: "_Commands[argparse.ArgumentParser]") -> None:
     )
     add = report.add_argument
     add("--since", type=duration, default=7 * 86_400.0, metavar="DURATION", help="how far back (default 7d)")
-    add("-o", "--output", choices=("html", "md"), default="html", help="form (default html: one file, prints to PDF)")
+    add("-o", "--output", choices=("html", "md"), default=None,
+        help="form (default html: one file, prints to PDF; at a terminal md)")  # fmt: skip
     add("--out", type=Path, default=None, metavar="FILE", help="where to; default: standard output")
     add("--config.file", "--config", dest="config_file", type=Path, metavar="FILE", help="configuration of the daemon")
     add("--storage.path", dest="storage_path", metavar="FOLDER", help="store.directory: where its archive is")

@@ -4,13 +4,14 @@ import argparse
 
 from aiops.app.grammar import leaves, options
 
+# Also for zsh, which slices arrays in another way, and where `path` and `words` are its own variables.
 _BASH = """\
 _aiops() {{
-  local path="" word candidates=""
-  for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
-    [[ "$word" == -* ]] || path="$path $word"
+  local line="" candidates="" at
+  for (( at = 1; at < COMP_CWORD; at++ )); do
+    [[ "${{COMP_WORDS[at]}}" == -* ]] || line="$line ${{COMP_WORDS[at]}}"
   done
-  case "${{path# }}" in
+  case "${{line# }}" in
 {cases}
   esac
   COMPREPLY=($(compgen -W "$candidates" -- "${{COMP_WORDS[COMP_CWORD]}}"))
@@ -42,4 +43,5 @@ def _candidates(parser: argparse.ArgumentParser) -> list[str]:
 
 def _fish(path: tuple[str, ...], candidates: list[str]) -> str:
     seen = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in path) or "__fish_use_subcommand"
-    return f"complete -c aiops -n '{seen}' -a '{' '.join(candidates)}'\n"
+    files = "" if any(name.startswith("-") for name in candidates) else " -f"  # a command is no file
+    return f"complete -c aiops -n '{seen}'{files} -a '{' '.join(candidates)}'\n"

@@ -160,7 +160,7 @@ def _explained(daemon: Daemon, incident: Incident) -> list[str]:
     cause = made[-1].causes[0]
     sentences = [one for one in daemon.explain.summary(incident).sentences if one.part is Part.CAUSE]
     shown = [f"- {one.text.partition(': ')[2]}" for one in sentences[1:3]]
-    seen = f"{cause.confidence:.0%} of its signs were seen; {len(shown)} of {len(cause.evidence)} pieces of evidence:"
+    seen = f"{cause.confidence:.0%} of its signs were seen. Of {len(cause.evidence)} pieces of evidence the first:"
     return [sentences[0].text, seen, *shown, f"What to do: {cause.fix}."]
 
 
@@ -200,13 +200,13 @@ async def _play(daemon: Daemon, house: House, serve_seconds: float) -> bool:
     await asyncio.sleep(CALM_SECONDS)
     found = [await _play_act(story, daemon, act, number) for number, act in enumerate(_acts(house), 1)]
     shown = next((incident.id for incident in reversed(found) if incident is not None), "ID")
-    program = _program()
+    program, show = _program(), f"incident show {shown}"
     address = "" if url == f"http://{USUAL_ADDRESS}" else f"  export AIOPS_URL={url}\n"
     write(
         f"Look at {url}/ in a browser.\n"
         f"Or type, in another terminal, in this folder:\n{address}"
-        f"  {program} top --once             # the fleet; live without --once\n"
-        f"  {program} incident show {shown}  # what, why, and the evidence\n"
+        f"  {program} {'top --once':<{len(show)}}  # the fleet\n"
+        f"  {program} {show}  # what, why, and the evidence\n"
         f"  {program} ask why is TTFT high\n"
         f"An engine of your own:\n  {program} run --target http://HOST:8000/metrics\n"
     )

@@ -333,17 +333,36 @@ def test_ages_take_the_largest_unit_that_still_says_something(age: float, shown:
     assert ago(1.0, now=1.0 + age) == shown
 
 
-def test_completion_knows_every_command(real_program: Callable[[str], str], tmp_path: Path) -> None:
+_ASK = """\
+{before}
+source {file}
+COMP_WORDS=({words}); COMP_CWORD={last}; _aiops; echo "${{COMPREPLY[@]}}"
+"""
+_ZSH = "autoload -Uz compinit; compinit -u -D; setopt ksharrays"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_command(shell: str, real_program: Callable[[str], str], tmp_path: Path) -> None:
     from aiops.app.cli import build_parser
 
-    (tmp_path / "c.sh").write_text(script("bash", build_parser()))
-    for words, expected in ((["aiops", "inci"], "incidents"), (["aiops", "check", "config", "--li"], "--lint")):
-        at = f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}"
-        line = f'source {tmp_path}/c.sh; {at}; _aiops; echo "$COMPREPLY"'
-        done = subprocess.run([real_program("bash"), "-c", line], capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == expected
-    assert "complete -c aiops" in script("fish", build_parser())
-    assert "bashcompinit" in script("zsh", build_parser())
+    (tmp_path / "c").write_text(script(shell, build_parser()))
+    for words, expected in (
+        (["aiops", "inci"], "incident incidents"),
+        (["aiops", "get", ""], "alerts incidents slo targets"),
+        (["aiops", "-x", "check", "config", "--li"], "--lint"),
+    ):
+        ask = _ASK.format(
+            before=_ZSH if shell == "zsh" else "", file=tmp_path / "c", words=" ".join(word or "''" for word in words),
+            last=len(words) - 1,
+        )  # fmt: skip
+        if shell == "fish":
+            ask = f"source {tmp_path}/c; complete -C '{' '.join(words)}'"
+        options = ["-f"] if shell == "zsh" else []
+        done = subprocess.run([real_program(shell), *options, "-c", ask], capture_output=True, text=True, check=True,
+                              cwd=tmp_path)  # fmt: skip
+        found = [name for name in done.stdout.split() if name.startswith(words[-1])]  # zsh itself leaves out the others
+        assert sorted(found) == expected.split(), (words, done.stderr)
+        assert done.stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from argparse import Namespace
 from typing import Any
 from urllib.parse import quote
 
-from aiops.app.commands.client import answer_of
+from aiops.app.commands.client import Record, answer_of, entity_text
 from aiops.app.output import Column, CommandFailedError, Exit, Output, show, tell
 from aiops.app.rca_export import FILES
 from aiops.app.rca_export import write as write_case
@@ -18,10 +18,17 @@ def show_incident(args: Namespace) -> int:
     if args.output in (Output.TABLE, Output.WIDE):
         tell(_lines(incident))
     evidence = (incident.get("diagnosis") or {}).get("evidence") or []
-    rows = [[str(one.get("id", "")), str(one.get("text", "")), str(one.get("query", ""))] for one in evidence]
+    rows = [[str(one.get("id", "")), _fact(one), str(one.get("query", ""))] for one in evidence]
     columns = [Column("EVIDENCE"), Column("FACT", wraps=True), Column("QUERY", wide=True)]
     show(incident, columns, rows, output=args.output, headers=args.headers)
     return Exit.OK
+
+
+def _fact(one: Record) -> str:
+    """The text with the entity in words, which a terminal can break between two of them."""
+    entity = (one.get("series") or {}).get("entity") or {}
+    labels = ",".join(f'{name}="{value}"' for name, value in (entity.get("labels") or {}).items())
+    return str(one.get("text", "")).replace(f"{entity.get('kind')}{{{labels}}}", entity_text(entity))
 
 
 def _lines(incident: dict[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """``aiops report``: the weekly review, out of the archive; no daemon has to run."""
 
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +35,8 @@ def report(args: Namespace) -> int:
     view, now = ArchiveView(archive, Keyring(config.store.encryption_key_file)), time.time()
     kept = kept_of(config, now - args.since, now)
     review = review_of(view, now - args.since, now, kept, budget_per_week=config.detect.budget)
-    text = html(review) if args.output == "html" else markdown(review)
+    read_here = args.out is None and sys.stdout.isatty()
+    text = markdown(review) if (args.output or ("md" if read_here else "html")) == "md" else html(review)
     if args.out is None:
         write(text)
     else:
