@@ -193,6 +193,23 @@ async def test_a_span_drawn_in_a_chart_is_kept_in_the_address(browser: Browser, 
         assert page.complaints == []
 
 
+async def test_a_span_can_be_named_without_a_mouse(browser: Browser, demo: tuple[Daemon, str]) -> None:
+    _, url = demo
+    async with visit(browser, url) as page:
+        await page.open("#/explore?signal=queue_len")
+        begin = page.page.get_by_label("from")
+        typed = await begin.input_value()
+        await begin.fill(typed[:-2] + "07")
+        async with page.page.expect_response("**/api/v1/signals/range*"):
+            pass
+        await expect(begin).to_have_value(typed[:-2] + "07")  # an update leaves it
+        await page.page.get_by_role("button", name="Show").click()
+        await page.page.wait_for_url("**from=*to=*")
+        await expect(page.page.get_by_role("region", name="What changed")).to_contain_text("queue_len")
+        assert await page.axe() == []
+        assert page.complaints == []
+
+
 SAID = [
     (0.0418, "seconds", "41.8 ms"),
     (0, "seconds", "0 s"),

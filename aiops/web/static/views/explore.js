@@ -34,7 +34,7 @@ export default function explore({ query }, { refresh }) {
         h("div", { class: "charts", "data-key": `${asked.signal}/${asked.stat}/${asked.entity}/${asked.together}` }, frames.map((one) => one.element)),
         unseen(answer),
         answer?.more ? h("p", { class: "dim" }, `${answer.more} more fit; name an entity to see them.`) : null,
-        changes ? changed(changes, asked, go) : h("p", { class: "dim wide" }, "Draw a span in a chart to see what else changed then.")];
+        changes ? changed(changes, asked, go) : answer && chooseSpan(answer, go)];
     },
     drawn: () => frames.forEach(({ key, frame }) => charts.draw(document.getElementById("main"), key, frame)),
     close: () => charts.close(),
@@ -95,6 +95,27 @@ function single(answer, series, asked) {
       Object.entries(series.votes).map(([name, score]) => h("span", { class: score >= 1 ? "vote critical" : "vote" }, `${name} ${score.toFixed(1)}`))),
     place(key));
   return { key, element, frame: frameOf(answer, series, spans(asked)) };
+}
+
+/** Two times, for those who draw no span with a mouse. */
+function chooseSpan(answer, go) {
+  const submit = (event) => {
+    event.preventDefault();
+    const form = new FormData(event.target);
+    const [from, to] = ["from", "to"].map((name) => Date.parse(form.get(name)) / 1000);
+    if (from < to) go({ from: from.toFixed(1), to: to.toFixed(1) });
+  };
+  const last = answer.at.at(-1) ?? Date.now() / 1000;
+  const moment = (name, at) => h("label", null, `${name} `, h("input", { type: "datetime-local", step: "1", name, required: true, value: local(at) }));
+  return h("section", null, heading("What changed", "draw a span in a chart, or say when"),
+    h("form", { class: "controls", "data-key": "span", "data-kept": true, onsubmit: submit },
+      moment("from", last - 300), moment("to", last), h("button", null, "Show")));
+}
+
+/** UTC seconds as an input for local time takes them. */
+function local(at) {
+  const here = new Date(at * 1000);
+  return new Date(here - here.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 }
 
 function changed(changes, asked, go) {
