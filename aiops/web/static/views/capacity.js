@@ -20,7 +20,7 @@ function pool(one) {
   return h("section", { class: "pool", "data-key": one.pool },
     h("h2", null, one.pool, " ", one.abstained ? pill("silent", "no advice") : pill(more > 0 ? "warning" : "ok", more === 0 ? "keep" : more > 0 ? "grow" : "shrink")),
     one.abstained ? null : h("p", { class: "big" }, `${wanted}`, h("small", null, ` replicas advised, ${exist(one)}`)),
-    h("p", null, one.abstained ? `${exist(one)}. No advice: ` : "", one.reason, one.held.length ? ` Held: ${one.held.join("; ")}.` : ""),
+    h("p", null, one.abstained ? `${exist(one)}. No advice: ` : "", `${one.reason.replace(/\.$/, "")}.`, one.held.length ? ` Held back: ${one.held.join("; ")}.` : ""),
     one.abstained ? null : stats(
       stat("in time now", number(one.probability_now, "ratio"), `goal ${number(one.slo.target, "ratio")} within ${number(one.slo.wait_seconds, "seconds")}`),
       stat("in time with the advice", number(one.probability, "ratio")),
@@ -34,7 +34,7 @@ function pool(one) {
     heading("What binds"),
     h("p", null, pill(one.binding.constraint === "none" ? "ok" : "warning", one.binding.constraint.replaceAll("_", " ")), ` ${one.binding.advice}`),
     one.binding.evidence.length ? h("ul", null, one.binding.evidence.map((text) => h("li", null, text))) : null,
-    one.ahead.length ? [heading("Ahead"), stats(...one.ahead.map((step) => stat(`in ${duration(step.seconds)}`, `${number(step.replicas)} replicas`)))] : null,
+    one.ahead.length ? [heading("Ahead"), stats(...one.ahead.map((step) => stat(step.seconds ? `in ${duration(step.seconds)}` : "now", `${number(step.replicas)} replicas`)))] : null,
     heading("Earlier advice"),
     stats(stat("followed", number(one.track.followed)), stat("nothing to do", number(one.track.kept)), stat("not followed", number(one.track.not_followed)),
       stat("mean error of the chance", number(one.track.mean_error, "ratio"), `of ${number(one.track.judged)} judged`)),

@@ -168,9 +168,11 @@ function budgets({ budgets: all }) {
       return h("li", { "data-key": `${one.slo} ${entityText(one.entity)}` }, burning(one),
         h("span", null, `${number(one.objective, "ratio")} ${goal}`, many ? h("span", { class: "dim" }, ` · ${entityName(one.entity)}`) : null),
         h("span", null, remaining(one)),
-        h("span", { class: "dim" }, `pace ${number(one.burnRates["1h"])} × in 1 h, ${number(one.burnRates["6h"])} × in 6 h`));
+        h("span", { class: "dim" }, `pace ${pace(one.burnRates["1h"])} in 1 h, ${pace(one.burnRates["6h"])} in 6 h`));
     })));
 }
+
+const pace = (rate) => (rate > 0 && rate < 0.01 ? "< 0.01\u00a0×" : `${number(rate)}\u00a0×`);
 
 function burning({ budgetLeft, burning: burns, told }) {
   if (!Number.isFinite(budgetLeft)) return pill("silent");
