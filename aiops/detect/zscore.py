@@ -17,6 +17,11 @@ bounds; with more, an incident becomes its own excuse. A level that shifted for 
 A fault that comes slowly is followed until it is seen. Level and noise of ``KEEP_SECONDS`` to twice that ago are kept,
 and :meth:`ZScore.unlearn` goes back to them where the level has moved towards the fault since.
 
+A new replica is expected to be as its pool is: where only the high side hurts (what is slow or hot), it begins with the
+level and noise that its pool has in the middle. It is not judged for ``minimum_samples`` points, and then by that
+level. What is different for good is told, and accepted as any other level is. How busy a new replica is says nothing,
+so the rest begins from nothing.
+
 Works for series with a level: not for ramps that take longer than the level's memory (a drift detector's
 business), nor for a wave whose swing within the memory is as large as the fault.
 """
@@ -29,8 +34,10 @@ from numpy.typing import NDArray
 
 from aiops.detect.base import Scores, Window
 from aiops.detect.columns import ColumnState
+from aiops.detect.groups import siblings
 from aiops.detect.policy import Compiler
 from aiops.detect.settings import DetectSettings, Estimator
+from aiops.signals.types import SeriesKey
 
 ONSET_POINTS = 3
 """Points out of bounds in short order that may widen the noise."""
@@ -42,6 +49,9 @@ widens the band by a third at most, and cannot hide itself. Real tails are learn
 KEEP_SECONDS = 600.0
 """Time between two copies of what is learnt. A fault that takes longer to be seen than one to two of these is partly
 learnt; after longer ones a wave would have gone on too far."""
+LEAST_SIBLINGS = 2
+"""Members that must know their level for the pool to have one."""
+MAD_TO_SIGMA = 1.4826
 MAD_SIGMA = 0.6745
 """Median absolute deviation of a Gaussian with standard deviation 1."""
 MEDIAN_STEP = 1.2533
@@ -79,16 +89,17 @@ class ZScore:
     def __init__(self, settings: DetectSettings, policy: Compiler) -> None:
         self._settings = settings
         self._policy = policy
-        self._columns = ColumnState(level=0.0, variance=0.0, count=0.0, run=0.0)
+        self._columns = ColumnState(level=0.0, variance=0.0, count=0.0, run=0.0, prior=0.0)
         # Copies of what was learnt, the older first, and points since the newer one.
         self._kept, self._age = ColumnState(2, level=np.nan, variance=np.nan), 0
+        self._keys: tuple[SeriesKey | None, ...] | None = None
         self._latest: tuple[Window, _View] | None = None
 
     def score(self, window: Window) -> Scores:
         """Judge the newest row; the side that does not hurt has an infinite bound."""
         view = self._view(window)
         columns = self._policy.columns(window)
-        expected = np.where(view.ready, self._columns["level"], _NAN)
+        expected = np.where(view.ready | (self._columns["prior"] > 0), self._columns["level"], _NAN)
         lower = expected - view.half
         lower += columns.open_below
         upper = expected + view.half
@@ -111,12 +122,14 @@ class ZScore:
         taught = taken | (outside & (run < ONSET_POINTS))
         recovered = np.maximum(run - np.float32(ONSET_PARDON), _ZERO)
         np.copyto(run, np.where(outside, run + _ONE, recovered), where=known)
+        prior = self._columns["prior"]
+        own = prior <= 0
         residual = np.where(taught, view.residual, _ZERO)
         # The first point of a series has no residual: it is the level.
-        self._learn_noise(residual, taught & (count > 0), view)
-        weight = taken.astype(np.float32)
-        self._learn_level(residual, weight)
-        count += weight
+        self._learn_noise(residual, taught & (count > 0) & own, view)
+        self._learn_level(residual, (taken & own).astype(np.float32))
+        count += taken
+        prior -= taken & ~own
         np.minimum(count, np.float32(2 * self._settings.scale_memory_points), out=count)
         self._keep(window.step_seconds)
 
@@ -134,7 +147,7 @@ class ZScore:
         state = self._columns
         state["level"][chosen] = level
         state["variance"][chosen] = np.maximum(state["variance"][chosen], variance)
-        state["run"][chosen] = 0
+        state["run"][chosen] = state["prior"][chosen] = 0
         for name in ("level", "variance"):
             self._kept[name][:, chosen] = np.nan
 
@@ -152,14 +165,15 @@ class ZScore:
         state["variance"][chosen[back]] = np.minimum(state["variance"][chosen[back]], variance[back])
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """``level``, ``variance``, ``count`` (points learnt), ``run`` (points out of bounds lately)."""
+        """``level``, ``variance``, ``count`` (points learnt), ``run`` (points out of bounds lately), ``prior`` (points
+        for which the level is still the pool's)."""
         return self._columns.state()
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Continue from :meth:`state`; see :meth:`aiops.detect.columns.ColumnState.restore`."""
         self._columns.restore(state)
         self._kept, self._age = ColumnState(2, level=np.nan, variance=np.nan), 0
-        self._latest = None
+        self._keys = self._latest = None
 
     def _view(self, window: Window) -> _View:
         # Score and learn see the same window: the second of them need not compute it again.
@@ -170,6 +184,26 @@ class ZScore:
     def _follow(self, window: Window) -> None:
         self._columns.follow(window)
         self._kept.follow(window)
+        # The tuple is held, so its identity cannot be given to another one.
+        if window.keys is not self._keys:
+            self._keys = window.keys
+            self._inherit(window)
+
+    def _inherit(self, window: Window) -> None:
+        """Let new replicas begin with what their pool knows."""
+        policy, state = self._policy.columns(window), self._columns
+        ready = state["count"] >= self._settings.minimum_samples
+        if not ready.any():
+            return
+        new = np.flatnonzero((state["count"] == 0) & (state["prior"] == 0) & (policy.high > 0) & (policy.low == 0))
+        for column, group in siblings(new.tolist(), window.keys, policy.of_entity):
+            members = group[ready[group]]
+            if len(members) >= LEAST_SIBLINGS:
+                levels = state["level"][members]
+                state["level"][column] = level = np.median(levels)
+                spread = MAD_TO_SIGMA * np.median(np.abs(levels - level))
+                state["variance"][column] = np.median(state["variance"][members]) + spread**2
+                state["prior"][column] = self._settings.minimum_samples
 
     def _keep(self, step_seconds: float) -> None:
         self._age += 1

@@ -271,3 +271,40 @@ def test_the_band_agrees_with_the_score(detector: Callable, make_keys: Callable)
         np.testing.assert_array_equal(beyond, scores.score > 1)
         assert np.isinf(scores.lower).all() == (signal == "queue_len")
         assert np.isinf(scores.upper).all() == (signal == "tokens_out")
+
+
+def test_a_new_replica_is_expected_to_be_as_its_pool_is(detector: Callable, make_keys: Callable) -> None:
+    """Learning is explicit: for 60 points there is a band and no score; then it is judged by the level of its pool."""
+    one, keys = detector(minimum_samples=60), make_keys(5, "itl", "p95")
+    alone = SeriesKey(Entity.of(EntityKind.POOL, pool="p"), "itl", "p95")
+    rng = np.random.default_rng(1)
+    rows = rng.normal([0.030, 0.032, 0.031, 0.031, 0.060, 0.060], 0.001, (400, 6)).astype(np.float32)
+    run(one, rows[:300, :3], keys[:3])
+    young = run(one, rows[300:360], (*keys, alone))
+    assert np.isfinite(young[:, :3]).all()
+    assert np.isnan(young[:, 3:]).all()
+    window = windows(rows[360:361], (*keys, alone))[0]
+    scores = one.score(window)
+    np.testing.assert_allclose(scores.expected, [0.030, 0.032, 0.031, 0.031, 0.031, 0.060], atol=0.0005)
+    assert scores.score[3] < 0.5
+    assert scores.score[4] > 1, "born slow"
+    assert scores.score[5] < 0.5, "who has no pool is its own measure"
+    one.relearn(window, np.arange(6) == 4)
+    assert one.score(window).score[4] < 0.1, "until it is accepted"
+
+
+def test_while_it_learns_a_new_replica_shows_the_band_of_its_pool(detector: Callable, make_keys: Callable) -> None:
+    one, keys = detector(minimum_samples=60), make_keys(3, "itl", "p95")
+    run(one, np.full((100, 2), 0.03, np.float32), keys[:2])
+    run(one, np.full((10, 3), 0.03, np.float32), keys)
+    scores = one.score(windows(np.full((1, 3), 0.03, np.float32), keys)[0])
+    assert np.isnan(scores.score[2])
+    assert scores.expected[2] == scores.expected[0]
+    assert scores.upper[2] == pytest.approx(scores.upper[0])
+    busy = make_keys(3, "tokens_out", "")
+    other = detector(minimum_samples=60)
+    run(other, np.full((100, 2), 900, np.float32), busy[:2])
+    run(other, np.full((1, 3), 5, np.float32), busy)
+    assert np.isnan(other.score(windows(np.full((1, 3), 5, np.float32), busy)[0]).expected[2]), (
+        "load is no matter of age"
+    )
