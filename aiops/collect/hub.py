@@ -27,11 +27,12 @@ from aiops.collect.settings import Interval, LabelName, LabelValue
 from aiops.collect.targets import shard_of, source_of
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.log import OnChange
-from aiops.kit.retry import Failure, Temporary, backoff_seconds
+from aiops.kit.retry import Failure, Permanent, Temporary, backoff_seconds
 from aiops.kit.settings import Duration, Section
 from aiops.kit.text import clipped
 from aiops.signals.normalise import Normaliser
-from aiops.signals.page import Page
+from aiops.signals.page import Layout, Page
+from aiops.signals.page_index import PageIndex
 from aiops.signals.profile import Profile
 from aiops.signals.settings import NormaliseSettings
 from aiops.signals.types import Entity, EntityKind, Labels, Reading, SourceStatus
@@ -42,7 +43,8 @@ _SHOWN = 1000
 KIND = "prometheus"
 REACH_SECONDS = 300.0
 """How far back a turn looks for scrapes that were not read: as far as an instant query of Prometheus does."""
-LONGEST_BACKOFF_SECONDS = 300.0
+LEAST_REACH_SECONDS = 60.0
+LONGEST_BACKOFF_SECONDS = 60.0
 SILENT_FAILURES = 2
 """Failed turns in a row after which nothing is said about targets."""
 _JITTER = random.Random()  # noqa: S311 - spreads clients, guards nothing
@@ -63,13 +65,13 @@ class HubServerSettings(QueryApiSettings):
     query_offset: Annotated[Duration, Field(ge=0, le=120)] = 0.0
     """Read this far behind. 0 suits Prometheus, which shows a scrape whole or not at all; what receives remote write
     needs as long as it may be late (30 s to 1 min), else pages come without some of their series."""
-    refresh_interval: Annotated[Duration, Field(ge=1)] = 300.0
-    """How often to ask which metrics there are."""
+    refresh_interval: Annotated[Duration, Field(ge=1)] = 120.0
+    """How often to ask which jobs and metrics there are; new targets of a known job are seen at once."""
     timeout: Annotated[Duration, Field(gt=0)] = 10.0
     """Longest wait for the next bytes of an answer, and longest time that the server may spend on one query."""
     deadline: Annotated[Duration, Field(gt=0)] = 30.0
     """Longest time for all questions of a turn. There is never more than one at a time, and after a turn that failed
-    the waits grow up to 5 min."""
+    the waits grow up to 1 min."""
     max_series: Annotated[int, Field(ge=10)] = 20_000
     """Most series of one query. Metrics are spread over as many queries as that takes; one metric that alone has more
     is left out and reported."""
@@ -155,6 +157,9 @@ class Hub:
         self._plan_due = float("-inf")
         self._history: History | None = None
         self._members: dict[Labels, _Member] = {}
+        self._foreign: dict[Labels, Layout] = {}
+        self._left_out: dict[Labels, str] = {}
+        self._read_at = float("-inf")
         self._not_before = float("-inf")
         self._turning = threading.Lock()
         self._warnings: tuple[str, ...] = ()
@@ -175,9 +180,9 @@ class Hub:
         except Failure as error:
             self._failed(error)
             return ()
+        readings = self._readings(scrapes)
         problems = [*self._questions.left_out, *self._warnings, *self._follow()]
         self._faults.report(self.settings.name, clipped("; ".join(problems), _SHOWN))
-        readings = self._readings(scrapes)
         self.counts.scrapes += len(scrapes)
         facts: dict[str, str | float] = {
             "url": self.settings.url,
@@ -229,7 +234,8 @@ class Hub:
         wait = backoff_seconds(failures - 1, base=self.interval_seconds, cap=LONGEST_BACKOFF_SECONDS, rng=_JITTER)
         wait = max(wait, getattr(error, "delay_seconds", None) or 0.0)
         self._not_before = self._clock.monotonic() + wait
-        self._plan_due = float("-inf")
+        if isinstance(error, Permanent):  # maybe there is more than was planned for
+            self._plan_due = float("-inf")
         self._let_go()  # the next turn reads secrets and certificates anew
 
     def _turn(self, at: float) -> list[Scrape]:
@@ -253,13 +259,15 @@ class Hub:
         history.begin()
         if due:
             self._questions = self._plan(history, at)
-            self._plan_due = self._clock.monotonic() + self.settings.refresh_interval
+            wait = self.settings.refresh_interval if self._questions.up else self.interval_seconds
+            self._plan_due = self._clock.monotonic() + wait
         if not self._questions.up:
             return []
         there = history.samples(self._questions.up, at, most_series=most)
-        past = history.samples(f"{self._questions.up}[{REACH_SECONDS:.0f}s]", at, most_series=most)
+        past = history.samples(f"{self._questions.up}[{self._reach(at):.0f}s]", at, most_series=most)
         self.counts.queries += 2
         oldest = self._pages.begin(there, past)
+        self._read_at = at
         if oldest is None:
             return []
         self.counts.series = 0
@@ -271,6 +279,12 @@ class Hub:
             self.counts.series += len(answer)
             self._pages.add(answer)
         return self._pages.end()
+
+    def _reach(self, at: float) -> float:
+        """How far back a scrape that was not read may lie."""
+        slowest = max((spacing for spacing in self._pages.spacings.values() if spacing > 0), default=REACH_SECONDS)
+        missed = at - self._read_at + self.interval_seconds
+        return min(REACH_SECONDS, max(LEAST_REACH_SECONDS, 2.5 * slowest, missed))
 
     def _plan(self, history: History, at: float) -> Questions:
         matchers, most = self.settings.selector, self.settings.max_series
@@ -288,70 +302,93 @@ class Hub:
         return questions(wanted(self._profiles, of_job), sizes, matchers, most)
 
     def _follow(self) -> list[str]:
-        """Let the members be the targets that the server has; return what is wrong."""
-        spacings, problems = self._pages.spacings, list[str]()
+        """Forget targets that the server has no more; return why others are left out."""
+        spacings = self._pages.spacings
         self._members = {labels: member for labels, member in self._members.items() if labels in spacings}
-        taken = {member.status.source for member in self._members.values()}
-        for labels in sorted(spacings.keys() - self._members.keys()):
-            try:
-                ours = relabel({**self.settings.labels, **dict(labels)}, self.settings.relabel)
-            except ValueError as error:
-                problems.append(f"{source_of(labels)}: {error}")
-                continue
-            if isinstance(ours, Dropped):
-                continue
-            public = tuple(sorted((name, value) for name, value in ours.items() if not name.startswith("__")))
-            mine, shards = self._shard
-            if shards > 1 and shard_of(public, shards) != mine:
-                continue
-            source = f"{self.settings.name}/{source_of(public)}"
-            if source in taken or len(taken) >= self.settings.target_limit:
-                why = "another target has the same labels" if source in taken else "target_limit is reached"
-                problems.append(f"{source} left out: {why}")
-                continue
-            taken.add(source)
-            status = SourceStatus(source, KIND, Entity(EntityKind.TARGET, public), self.interval_seconds)
-            self._members[labels] = _Member(Normaliser(self._profiles, public, source, self._signals), status)
+        self._foreign = {labels: layout for labels, layout in self._foreign.items() if labels in spacings}
+        self._left_out = {labels: why for labels, why in self._left_out.items() if labels in spacings}
         for labels, member in self._members.items():
             # As long as two scrapes and two turns may be apart at most, while all is well.
             spacing = spacings[labels]
             seconds = self.interval_seconds + (spacing if spacing > 0 else self.interval_seconds)
             member.status = replace(member.status, interval_seconds=seconds)
-        return problems
+        return [why for why in self._left_out.values() if why]
+
+    def _admit(self, target: Labels) -> _Member | None:
+        """Make a member of a target, unless it is not wanted here."""
+        if target in self._left_out:
+            return None
+        try:
+            ours = relabel({**self.settings.labels, **dict(target)}, self.settings.relabel)
+        except ValueError as error:
+            self._left_out[target] = f"{source_of(target)}: {error}"
+            return None
+        if isinstance(ours, Dropped):
+            self._left_out[target] = ""
+            return None
+        public = tuple(sorted((name, value) for name, value in ours.items() if not name.startswith("__")))
+        mine, shards = self._shard
+        if shards > 1 and shard_of(public, shards) != mine:
+            self._left_out[target] = ""
+            return None
+        source = f"{self.settings.name}/{source_of(public)}"
+        if any(member.status.source == source for member in self._members.values()):
+            self._left_out[target] = f"{source} left out: another target has the same labels"
+            return None
+        status = SourceStatus(source, KIND, Entity(EntityKind.TARGET, public), 2 * self.interval_seconds)
+        return _Member(Normaliser(self._profiles, public, source, self._signals), status)
+
+    def _member(self, scrape: Scrape) -> _Member | None:
+        """Whose scrape this is; None when the page is of no program that we know, or the target is not wanted."""
+        target, _, page = scrape
+        foreign = self._foreign.get(target)
+        if foreign is not None and (page is None or page.layout is foreign):
+            return None
+        member = self._members.get(target) or self._admit(target)
+        if member is None:
+            return None
+        if page is not None and not member.ours:
+            index = PageIndex(page.layout)
+            member.ours = any(index.matches(profile) for profile in self._profiles)
+            if not member.ours:
+                self._foreign[target] = page.layout
+            elif sum(one.ours for one in self._members.values()) >= self.settings.target_limit:
+                self._left_out[target] = f"{member.status.source} left out: target_limit is reached"
+                member.ours = False
+            if not member.ours:
+                self._members.pop(target, None)
+                return None
+            self._foreign.pop(target, None)
+        self._members[target] = member
+        return member
 
     def _readings(self, scrapes: Sequence[Scrape]) -> list[Reading]:
         readings = []
-        for target, at, page in scrapes:
-            member = self._members.get(target)
+        for scrape in scrapes:
+            member = self._member(scrape)
             if member is None:
                 continue
+            at, page = scrape.at, scrape.page
             status = replace(member.status, last_attempt=at)
             if page is None:
                 member.status = replace(status, failures=status.failures + 1, error=f"{self.settings.name} says: down")
                 continue
-            reading = member.normaliser.normalise(page, at)
-            resolution = member.normaliser.resolution
-            member.ours = member.ours or bool(resolution and resolution.profiles)
             changed = member.page is None or not member.page.same_as(page)
             member.page = page
-            facts: dict[str, str | float] = {"samples": float(len(page.layout.samples))}
             member.status = replace(
                 status, last_success=at, last_change=at if changed else status.last_change, failures=0, error="",
-                facts=facts,
+                facts={"samples": float(len(page.layout.samples))},
             )  # fmt: skip
-            if member.ours:
-                # Rates follow the clock of the server; how old a reading is, ours.
-                readings.append(replace(reading, at=self._clock.now()))
+            # Rates follow the clock of the server; how old a reading is, ours.
+            readings.append(replace(member.normaliser.normalise(page, at), at=self._clock.now()))
         return readings
 
     def _ours(self) -> list[_Member]:
-        with_page: dict[str, list[bool]] = {}
-        for member in self._members.values():
-            if member.page is not None:
-                with_page.setdefault(member.status.entity.label("job"), []).append(member.ours)
-        whole = {job for job, ours in with_page.items() if all(ours)}
-        return [
-            member
-            for member in self._members.values()
-            if member.ours or (member.page is None and member.status.entity.label("job") in whole)
-        ]
+        """Targets with a page of a known program, and of their jobs, if these have no other, those without a page."""
+        jobs = {_job(labels) for labels, member in self._members.items() if member.ours}
+        jobs -= {_job(labels) for labels in self._foreign}
+        return [member for labels, member in self._members.items() if member.ours or _job(labels) in jobs]
+
+
+def _job(target: Labels) -> str:
+    return dict(target).get("job", "")

@@ -46,6 +46,9 @@ class _Series(NamedTuple):
     sample: Sample
 
 
+_NONE = Samples({}, (), ())
+
+
 class Pages:
     """Remembers what was read of every target. A turn is :meth:`begin`, :meth:`add` for every answer, :meth:`end`."""
 
@@ -77,19 +80,19 @@ class Pages:
             When the oldest scrape was that is not read yet; None when there is none.
         """
         scrapes = {_pairs(series): series for series in past}
-        present = {labels: scrapes[labels] for series in there if (labels := _pairs(series)) in scrapes}
-        if present.keys() != self._targets.keys():
+        present = [labels for series in there if (labels := _pairs(series)) in scrapes or labels in self._targets]
+        if set(present) != self._targets.keys():
             self._targets = {
-                labels: self._targets.get(labels) or _Target(labels, _before_the_last(series))
-                for labels, series in present.items()
+                labels: self._targets.get(labels) or _Target(labels, _before_the_last(scrapes[labels]))
+                for labels in present
             }
             self._places = {}
             for target in self._targets.values():
                 self._places.setdefault(_place(dict(target.labels)), []).append(target)
             alive = set(self._targets.values())
             self._known = {key: one for key, one in self._known.items() if one.target in alive}
-        for labels, series in present.items():
-            target = self._targets[labels]
+        for labels, target in self._targets.items():
+            series = scrapes.get(labels, _NONE)
             if len(series.times) > 1:
                 target.spacing_seconds = float(np.median(np.diff(series.times)))
             fresh = [place for place, at in enumerate(series.times) if at > target.read_until]

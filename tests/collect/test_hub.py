@@ -120,6 +120,29 @@ async def test_targets_of_known_programs_are_ours_and_no_others(server: Server) 
     assert not any("node" in query for query in server.asked if query.endswith("s]"))
 
 
+async def test_a_page_that_becomes_that_of_a_known_program_is_ours_from_then_on(server: Server) -> None:
+    hub = hub_of(server, refresh_interval=5.0)
+    server.scrape(VLLM, job="mixed", instance="a:1")
+    server.scrape({"go_goroutines": 7.0, "process_start_time_seconds": 1.0}, job="mixed", instance="b:1")
+    assert [one.source for one in await hub.read()] == ["prometheus/mixed/a:1"]
+    server.now += 5
+    server.scrape({**VLLM, "process_start_time_seconds": 1.0}, job="mixed", instance="b:1")
+    assert [one.source for one in await hub.read()] == ["prometheus/mixed/b:1"]
+    server.now += 5
+    server.scrape(None, job="mixed", instance="b:1")
+    await hub.read()
+    assert [one.failures for one in hub.statuses()] == [0, 1]
+
+
+async def test_engines_that_start_after_the_hub_are_found_at_the_next_turn(server: Server) -> None:
+    hub = hub_of(server)
+    server.scrape({"go_goroutines": 7.0}, job="node", instance="e:1")
+    assert await hub.read() == []
+    server.now += 5
+    server.scrape(VLLM, job="llm", instance="a:1")
+    assert len(await hub.read()) == 1
+
+
 async def test_an_old_value_is_no_fresh_sample_and_costs_two_questions(server: Server) -> None:
     hub = hub_of(server)
     server.scrape(VLLM, job="llm", instance="a:1")

@@ -94,6 +94,17 @@ def test_a_target_that_is_gone_is_forgotten_and_a_turn_that_broke_off_is_read_ag
     assert pages.spacings == {}
 
 
+def test_a_known_target_stays_while_the_server_lists_it_also_when_it_was_not_scraped_lately() -> None:
+    pages = Pages()
+    turn(pages, [series("up", (10, 1), (20, 1))], [series("a", (20, 1))])
+    assert pages.begin([series("up", (300, 1))], []) is None
+    assert list(pages.spacings.values()) == [10.0]
+    (later,) = turn(pages, [series("up", (400, 1))], [series("a", (20, 1), (400, 2))])
+    assert shown(later) == {"a": 2.0}
+    assert pages.begin([series("up", (500, 1), pod="new")], []) is None, "a new one waits for its first scrape"
+    assert pages.spacings == {}
+
+
 def test_a_sample_between_two_scrapes_belongs_to_the_next() -> None:
     pages = Pages()
     turn(pages, [series("up", (10, 1))], [series("a", (10, 1))])
