@@ -23,7 +23,7 @@ from aiops.incidents.settings import IncidentSettings
 from aiops.incidents.slo_settings import SloSettings
 from aiops.kit.log import Format, Level
 from aiops.kit.settings import Duration, Section
-from aiops.notify.remote_write import RemoteWriteSettings
+from aiops.notify.remote_write import RemoteWrites
 from aiops.notify.settings import NotifySettings
 from aiops.signals.settings import NormaliseSettings
 from aiops.store.settings import StoreSettings
@@ -79,7 +79,7 @@ class Config(Section):
     """From advice to replicas; off."""
     notify: NotifySettings = NotifySettings()
     """Who is told."""
-    remote_write: tuple[RemoteWriteSettings, ...] = ()
+    remote_write: RemoteWrites = ()
     """Who keeps scores and bands, so that they outlive the daemon."""
     web: WebSettings = WebSettings()
     """Own HTTP server."""

@@ -43,7 +43,7 @@ class Writing:
     async def _feed(self, writer: RemoteWrite) -> None:
         async def take() -> None:
             if at := self._at():
-                await writer.take(at, self._wanted(writer.settings))
+                await writer.take(at, list(self._wanted(writer.settings)))
 
         await every(writer.settings.interval, take, clock=self._clock)
 

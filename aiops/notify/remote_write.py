@@ -10,7 +10,7 @@ import logging
 import math
 import random
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -95,6 +95,16 @@ class RemoteWriteSettings(Section):
         return self.name or self.url
 
 
+def _distinct(settings: tuple[RemoteWriteSettings, ...]) -> tuple[RemoteWriteSettings, ...]:
+    titles = [one.title for one in settings]
+    if double := sorted({title for title in titles if titles.count(title) > 1}):
+        raise ValueError(f"names (URLs without one) must differ; used twice: {', '.join(double)}")
+    return settings
+
+
+RemoteWrites = Annotated[tuple[RemoteWriteSettings, ...], AfterValidator(_distinct)]
+
+
 @dataclass(slots=True)
 class WriteCounts:
     """What became of samples."""
@@ -142,7 +152,7 @@ class RemoteWrite:
         """Samples that are not delivered yet."""
         return sum(batch.samples for batch in self._queue) + (self._sending.samples if self._sending else 0)
 
-    async def take(self, at: float, families: Iterable[Family]) -> None:
+    async def take(self, at: float, families: Sequence[Family]) -> None:
         """Queue the numbers of a tick; one that was taken before is left out.
 
         Parameters
@@ -165,12 +175,13 @@ class RemoteWrite:
                 head = self._heads.get(key) or series_head(name, {**self.settings.external_labels, **_full(labels)})
                 heads[key] = head
                 rows.append((head, number(value)))
+            await asyncio.sleep(0)  # a large fleet must not hold up the loop
         rows += [(head, STALE) for key, head in self._heads.items() if key not in heads]
         self._heads = heads
         for first in range(0, len(rows), self.settings.max_samples):
             part = rows[first : first + self.settings.max_samples]
             self._offer(_Batch(packed(write_request(part, milliseconds)), len(part), at))
-            await asyncio.sleep(0)  # a large fleet must not hold up the loop
+            await asyncio.sleep(0)
 
     def _offer(self, batch: _Batch) -> None:
         self._queue.append(batch)

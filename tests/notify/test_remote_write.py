@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from aiops.kit.http import open_session
-from aiops.notify.remote_write import RemoteWrite, RemoteWriteSettings
+from aiops.notify.remote_write import RemoteWrite, RemoteWrites, RemoteWriteSettings
 from aiops.signals.telemetry import Family, FamilyKind
 from tests.notify.test_write_request import WriteRequest
 
@@ -238,4 +238,7 @@ def test_settings_that_cannot_work_are_refused() -> None:
         with pytest.raises(ValidationError) as caught:
             RemoteWriteSettings.model_validate(wrong)
         assert "secret" not in str(caught.value.errors(include_input=False))
+    twice = [{"url": "http://h/w"}, {"url": "http://g/w", "name": "http://h/w"}]
+    with pytest.raises(ValidationError, match="used twice: http://h/w"):
+        TypeAdapter(RemoteWrites).validate_python(twice)
     assert RemoteWriteSettings(url="http://h/w").title == "http://h/w"
