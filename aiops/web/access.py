@@ -256,7 +256,7 @@ def _user_and_password(value: str) -> tuple[str, bytes]:
 
 
 def _of_token(value: str, tokens: Sequence[TokenSettings]) -> tuple[str, Role]:
-    asked = hashlib.sha256(value.encode()).digest()
+    asked = hashlib.sha256(value.encode(errors="surrogateescape")).digest()  # a header may hold any byte
     found = ("", Role.NOBODY)
     for token in tokens:
         try:

@@ -333,6 +333,17 @@ def test_ages_take_the_largest_unit_that_still_says_something(age: float, shown:
     assert ago(1.0, now=1.0 + age) == shown
 
 
+@pytest.mark.parametrize("content", [b"", b"two words", "tökön".encode(), b"\xff\xfe", b"a\nb"])
+def test_a_file_that_holds_no_token_is_named_and_not_shown(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    monkeypatch.setenv("AIOPS_TOKEN_FILE", str(file))
+    assert main(["alerts", "--url", "http://127.0.0.1:9"]) == 1
+    assert capsys.readouterr().err == f"aiops: AIOPS_TOKEN_FILE: {file}: expected a token, one word of ASCII\n"
+
+
 _ASK = """\
 {before}
 source {file}

@@ -106,6 +106,15 @@ async def test_a_token_may_what_its_role_may(token: str, read: int, feedback: in
         assert (await client.post("/-/reload", headers=bearer(token))).status == reload
 
 
+async def test_a_token_of_any_bytes_is_refused_and_no_fault_of_ours() -> None:
+    async with asked({"tokens": TOKENS}) as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+        writer.write(b"GET /api/v1/alerts HTTP/1.0\r\nAuthorization: Bearer \xfc\xff\r\n\r\n")
+        assert b" 401 " in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_with_credentials_every_path_but_health_asks_for_them() -> None:
     async with asked({"tokens": TOKENS}) as client:
         app = client.app

@@ -88,7 +88,7 @@ TOLD = {
         "of its signs seen",
     ),
     "explore": ("Requests admitted but not yet running.", "zscore"),
-    "capacity": ("replicas advised", "What binds", "M/M/c"),
+    "capacity": ("replicas advised", "waiting now", "What binds", "M/M/c"),
     "alerts": ("firing", "EngineStuck", "TargetDown"),
     "targets": ("vLLM", "NVIDIA DCGM exporter", "Connect call failed"),
     "target": ("vllm:num_requests_waiting", "Missing"),

@@ -8,6 +8,7 @@ import urllib.request
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -155,13 +156,20 @@ def base_url(args: Namespace) -> str:
 def authorization() -> dict[str, str]:
     """Header with the token in ``AIOPS_TOKEN_FILE``; nothing without that variable. A flag would be seen by ``ps``."""
     file = os.environ.get("AIOPS_TOKEN_FILE")
-    if not file:
-        return {}
+    return {"Authorization": f"Bearer {token_in(Path(file), 'AIOPS_TOKEN_FILE: ')}"} if file else {}
+
+
+def token_in(file: Path, whose: str = "") -> str:
+    """The token in a file; an error names the file and never shows what is in it."""
     try:
-        return {"Authorization": f"Bearer {Path(file).read_text(encoding='utf-8').strip()}"}
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not text"
-        raise CommandFailedError(f"AIOPS_TOKEN_FILE: {file}: {reason}") from None
+        token = file.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise CommandFailedError(f"{whose}{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        token = ""
+    if not token.isprintable() or not token or " " in token:
+        raise CommandFailedError(f"{whose}{file}: expected a token, one word of ASCII")
+    return token
 
 
 def fetch(base: str, path: str, timeout_seconds: float, *, sent: Record | None = None) -> tuple[int, bytes]:
@@ -221,7 +229,8 @@ def answer_of(args: Namespace, path: str, *, body: Record | None = None) -> Reco
     if not isinstance(envelope, dict) or "status" not in envelope:
         raise CommandFailedError(f"{base}{path} answers {status} and not as an aiops daemon does")
     if envelope["status"] != "success":
-        raise CommandFailedError(f"the daemon refuses ({status}): {envelope.get('error') or 'no reason given'}")
+        hint = "; AIOPS_TOKEN_FILE names the file with a token" if status == HTTPStatus.UNAUTHORIZED else ""
+        raise CommandFailedError(f"the daemon refuses ({status}): {envelope.get('error') or 'no reason given'}{hint}")
     return _mapping(envelope.get("data"))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from aiops.app.boards import boards
+from aiops.app.commands.client import token_in
 from aiops.app.output import CommandFailedError, Exit, say
 from aiops.render.grafana import Board, as_json, as_text
 
@@ -33,12 +34,7 @@ def export(args: Namespace) -> int:
 
 def push(args: Namespace) -> int:
     """``aiops dashboards push --url URL``; boards of the same uid are replaced."""
-    token = ""
-    if args.token_file is not None:
-        try:
-            token = args.token_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise CommandFailedError(f"{args.token_file}: {error.strerror}") from None
+    token = "" if args.token_file is None else token_in(args.token_file)
     for board in _chosen(args):
         body: dict[str, Any] = {"dashboard": as_json(board), "overwrite": True, "message": "aiops dashboards push"}
         if args.grafana_folder:

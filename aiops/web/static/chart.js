@@ -131,7 +131,7 @@ function bounds(frame, low, high) {
     if (Number.isFinite(under) && under > low - 2 * room) low = Math.min(low, under);
     if (Number.isFinite(over) && over < high + 2 * room) high = Math.max(high, over);
   }
-  const pad = Math.max((high - low) * 0.08, Math.abs(high) * 0.02, high === low ? 1e-3 : 0);
+  const pad = Math.max((high - low) * 0.08, Math.abs(high) * 0.02, high === low ? (high ? 1e-3 : 0.6) : 0);
   const floor = low >= 0 && low - pad < 0 ? 0 : low - pad;
   return [floor, high + pad * 1.6];
 }

@@ -89,6 +89,11 @@ export function entityText(entity) {
   return `${entity.kind}{${pairs.map(([name, value]) => `${name}="${value}"`).join(",")}}`;
 }
 
+/** Whether two sets of labels name one pool. */
+export function samePool(a = {}, b = {}) {
+  return ["pool", "model_name"].every((name) => (a[name] ?? "") === (b[name] ?? ""));
+}
+
 /** `ttft p95`. */
 export function signalName(signal, stat) {
   return stat ? `${signal} ${stat}` : signal;

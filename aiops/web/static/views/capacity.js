@@ -3,12 +3,15 @@
 
 import { get } from "../api.js";
 import { h, svg, table } from "../dom.js";
-import { UNKNOWN, duration, number } from "../format.js";
+import { UNKNOWN, duration, number, samePool } from "../format.js";
 import { heading, pill, stat, stats, when } from "../parts.js";
 
 export default function capacity() {
   return {
-    load: async () => (await get("recommendations")).recommendations,
+    async load() {
+      const [{ recommendations }, { pools }] = await Promise.all([get("recommendations"), get("fleet")]);
+      return recommendations.map((one) => ({ ...one, now: pools.find((pool) => samePool(pool.entity?.labels ?? pool.labels, one.labels))?.numbers ?? {} }));
+    },
     render: (pools) => [h("h1", null, "Capacity"), pools.length ? pools.map(pool)
       : h("p", { class: "calm" }, "No advice yet: a pool has to be seen for a while first.")],
   };
@@ -21,6 +24,8 @@ function pool(one) {
     h("h2", null, one.pool, " ", one.abstained ? pill("silent", "no advice") : pill(more > 0 ? "warning" : "ok", more === 0 ? "keep" : more > 0 ? "grow" : "shrink")),
     one.abstained ? null : h("p", { class: "big" }, `${wanted}`, h("small", null, ` replicas advised, ${exist(one)}`)),
     h("p", null, one.abstained ? `${exist(one)}. No advice: ` : "", `${one.reason.replace(/\.$/, "")}.`, one.held.length ? ` Held back: ${one.held.join("; ")}.` : ""),
+    stats(
+      stat("waiting now", number(one.now.queue_len)), stat("running now", number(one.now.running), Number.isFinite(one.now.max_running) ? `of ${number(one.now.max_running)}` : "")),
     one.abstained ? null : stats(
       stat("in time now", number(one.probability_now, "ratio"), `goal ${number(one.slo.target, "ratio")} within ${number(one.slo.wait_seconds, "seconds")}`),
       stat("in time with the advice", number(one.probability, "ratio")),

@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { clipped, h } from "../dom.js";
-import { clock, entityName, entityText, exploreLink, number, whole } from "../format.js";
+import { clock, entityName, entityText, exploreLink, number, samePool, whole } from "../format.js";
 import { bar, heading, lasting, left, pill, stat, stats, when } from "../parts.js";
 
 export default function overview() {
@@ -75,7 +75,7 @@ function cause(incident, full) {
 
 function poolSection(pool, advice) {
   const n = pool.numbers;
-  const own = advice.find((one) => same(one.labels, pool.entity?.labels ?? pool.labels));
+  const own = advice.find((one) => samePool(one.labels, pool.entity?.labels ?? pool.labels));
   return h("section", { "data-key": entityText(pool) },
     h("h2", null, pill(pool.health), " ", entityName(pool)),
     stats(
@@ -103,8 +103,6 @@ function replicas(all) {
       h("li", { "data-key": entityText(one) }, h("a", { class: `dot ${one.health}`, href: exploreLink("running", "", entityText(one)),
         "aria-label": `${entityName(one)}: ${one.health}`, title: `${entityName(one)}: ${one.health}` }))))];
 }
-
-const same = (a = {}, b = {}) => ["pool", "model_name"].every((name) => (a[name] ?? "") === (b[name] ?? ""));
 
 function recommendation(advice) {
   const wanted = advice.desired_replicas;
