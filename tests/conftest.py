@@ -22,6 +22,10 @@ def effort(examples: int) -> settings:
     return settings(max_examples=examples * FUZZ)
 
 
+# Programs that tests start would each compile the whole package and its libraries anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SOAK = int(os.environ.get("AIOPS_SOAK", "1"))
 """How many times longer the tests of endurance last; ``make soak`` sets it."""

@@ -1,18 +1,21 @@
-"""The shipped data: where it lies (in an installed package, or at the top of a checkout) and what it says."""
+"""The shipped data: where it lies (in an installed package, or at the top of a checkout) and what it says.
+
+Documents are read once per process and given to everybody who asks; nobody changes what was read.
+"""
 
 import json
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
-
-import yaml
 
 from aiops.detect.policy import AnomalyPolicy
 from aiops.detect.rules import RuleBook
 from aiops.diagnose.signature import CauseBook
 from aiops.explain.words import Language, Words, parse_signals, words_of
+from aiops.kit import own_yaml
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.profile import Profile, parse_profiles
 from aiops.signals.telemetry import exported_name
@@ -52,33 +55,39 @@ def shipped(folder: Folder, package: Path | None = None) -> Path:
     raise FileNotFoundError(f"the data folder {folder} is in neither {places[0]} nor {places[1]}; install aiops again")
 
 
+@cache
 def engine_profiles() -> tuple[Profile, ...]:
     """Profiles of all known programs, from ``models/engines``."""
     folder = shipped(Folder.MODELS) / "engines"
     return parse_profiles({path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.yaml"))})
 
 
+@cache
 def anomaly_policy() -> AnomalyPolicy:
     """What statistics watch, from ``models/detectors/anomaly.yaml``."""
     return AnomalyPolicy.parse(*_document("detectors", "anomaly.yaml"))
 
 
+@cache
 def rulebook() -> RuleBook:
     """The deterministic rules, from ``models/detectors/liveness.yaml``."""
     return RuleBook.parse(*_document("detectors", "liveness.yaml"))
 
 
+@cache
 def cause_book() -> CauseBook:
     """What known faults look like and which actions there are, from ``models/causes``."""
     folder = shipped(Folder.MODELS) / "causes"
     return CauseBook.parse({path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.yaml"))})
 
 
+@cache
 def signal_names() -> Mapping[str, Mapping[Language, tuple[str, ...]]]:
     """What signals are called in both languages, from ``models/words``."""
     return parse_signals(*_document("words", "signals.yaml"))
 
 
+@cache
 def words() -> Words:
     """What signals, causes and actions are called in both languages."""
     book, (chinese, where) = cause_book(), _document("words", "causes.yaml")
@@ -121,4 +130,4 @@ def _panels() -> Mapping[str, list[str]]:
 
 def _document(folder: str, name: str) -> tuple[object, str]:
     path = shipped(Folder.MODELS) / folder / name
-    return yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)), name  # noqa: S506 - both are safe loaders
+    return own_yaml.load(path.read_bytes()), name

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from aiops.detect.policy import parse_document
 from aiops.diagnose.condition import Clause
+from aiops.kit import own_yaml
 from aiops.kit.settings import Section
 from aiops.signals.types import EntityKind
 
@@ -107,7 +108,7 @@ class CauseBook(Section):
 
 def _load(documents: Mapping[str, str], name: str) -> object:
     try:
-        return yaml.safe_load(documents[name])
+        return own_yaml.load(documents[name])
     except KeyError:
         raise ValueError(f"{name} is missing") from None
     except yaml.YAMLError as error:

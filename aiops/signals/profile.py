@@ -8,11 +8,12 @@ catalogue, and every source has exactly the fields that its ``as`` needs.
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from aiops.kit import own_yaml
 from aiops.kit.settings import Section
 from aiops.signals.catalog import SIGNALS, Kind
 from aiops.signals.types import EntityKind
@@ -344,7 +345,7 @@ def parse_profile(text: str, origin: str) -> Profile:
         Naming ``origin``, the place in the file and what was expected.
     """
     try:
-        raw: Any = yaml.safe_load(text)
+        raw = own_yaml.load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{origin}: not valid YAML: {error}") from None
     if not isinstance(raw, dict):

@@ -72,3 +72,8 @@ def test_dependents_name_rules_of_both_documents() -> None:
     assert set(found) <= set(SIGNALS)
     assert "EngineStuck" in found["running"]
     assert "LLMTimeToFirstTokenAnomalous" in found["ttft"]
+
+
+def test_documents_are_read_once() -> None:
+    assert engine_profiles() is engine_profiles()
+    assert rulebook() is rulebook()

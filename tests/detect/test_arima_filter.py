@@ -40,7 +40,7 @@ def simulated(phi: NDArray[Any], difference: int, theta: NDArray[Any], rng: np.r
 ROOTS = st.floats(-0.95, 0.95)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 @given(
     ar=st.lists(ROOTS, max_size=3),
     ma=st.lists(ROOTS, max_size=2),

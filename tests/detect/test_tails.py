@@ -138,10 +138,9 @@ def test_it_goes_on_from_its_state(
     assert not other.state()["width"].size, "of another number of judges nothing is taken"
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_quiet_fleet_spends_about_what_it_may(seed: int) -> None:
+def test_a_quiet_fleet_spends_about_what_it_may() -> None:
     """4 days of 108 series with 9 sorts of noise, asked: 60 false alerts. Bands are nominal in the first hours."""
-    lived = live(12, 6000, budget=100, seed=seed)
+    lived = live(12, 6000, budget=100, seed=0)
     asked = 100 * lived.weeks
     assert 0.5 <= len(lived.fired) / asked <= 1.5
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from aiohttp.test_utils import TestServer
 
 from aiops.app import rule_pack
 from tests import recordings
+from tests.render.promtool import verdicts
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 RULES = Path(__file__).resolve().parents[2] / "alert_rules"
@@ -228,9 +228,11 @@ sum(increase(vllm:time_to_first_token_seconds_bucket{job="vllm", le="2.5"}[5m]))
 # Annotations -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", sorted((RULES / "tests").glob("*.yaml")), ids=lambda path: path.stem)
-def test_annotations_are_filled_in(path: Path, tmp_path: Path, real_program: Callable[[str], str]) -> None:
-    """Ask promtool for alerts that it cannot have, and read in its complaint what it has."""
+ALERT_TESTS = tuple(sorted((RULES / "tests").glob("*.yaml")))
+
+
+def without_expected_alerts(path: Path) -> tuple[dict[str, Any], set[str]]:
+    """A document of tests that asks for alerts and says that there are none, and which it asks for."""
     document = yaml.safe_load(path.read_text())
     document["rule_files"] = [str((path.parent / name).resolve()) for name in document["rule_files"]]
     wanted: set[str] = set()
@@ -241,11 +243,28 @@ def test_annotations_are_filled_in(path: Path, tmp_path: Path, real_program: Cal
             first.setdefault(re.findall(r'alertname="(\w+)"', one["expr"])[0], one["eval_time"])
         wanted |= set(first)
         test["alert_rule_test"] = [{"alertname": name, "eval_time": at, "exp_alerts": []} for name, at in first.items()]
-    (tmp_path / "test.yaml").write_text(yaml.safe_dump(document))
-    command = [real_program("promtool"), "test", "rules", str(tmp_path / "test.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return document, wanted
+
+
+@pytest.fixture(scope="module")
+def asking(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Path, ...], dict[str, set[str]]]:
+    """Those documents, and what each asks for."""
+    folder, wanted = tmp_path_factory.mktemp("annotations"), {}
+    for path in ALERT_TESTS:
+        document, wanted[path.stem] = without_expected_alerts(path)
+        (folder / path.name).write_text(yaml.safe_dump(document))
+    return tuple(folder / path.name for path in ALERT_TESTS), wanted
+
+
+@pytest.mark.parametrize("name", [path.stem for path in ALERT_TESTS])
+def test_annotations_are_filled_in(
+    name: str, asking: tuple[tuple[Path, ...], dict[str, set[str]]], real_program: Callable[[str], str]
+) -> None:
+    """Ask promtool for alerts that it cannot have, and read in its complaint what it has."""
+    files, all_wanted = asking
+    done, wanted = verdicts(real_program("promtool"), files)[name], all_wanted[name]
     told = done.stdout + done.stderr
     descriptions = re.findall(r'description="((?:[^"\\]|\\.)*)"', told)
-    assert {name for name in wanted if f'alertname="{name}"' in told} == wanted
+    assert {one for one in wanted if f'alertname="{one}"' in told} == wanted
     assert len(descriptions) >= len(wanted)
     assert not [text for text in descriptions if re.search(r"error expanding|no value|%!|{{|  |\(\)", text)]
