@@ -43,7 +43,7 @@ async def collecting() -> AsyncIterator[Collectors]:
 
 
 async def until(there: Callable[[], bool]) -> None:
-    for _ in range(3000):
+    for _ in range(6000):
         if there():
             return
         await asyncio.sleep(0.01)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from aiops.app.daemon import Daemon
 from aiops.app.flags import RunOptions, load_config
 from aiops.incidents.alert import AlertState
 from aiops.lab.fleet import Fleet
+from aiops.web.asked import Plan
 from aiops.web.source import ReloadFailed
 
 STEP = 0.2
@@ -65,7 +67,7 @@ def written(path: Path, fleet: Fleet, receiver: str, **changes: Any) -> RunOptio
     return RunOptions(load_config(sources), sources)
 
 
-async def until(ready: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(ready: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline, "not in time"
@@ -98,7 +100,7 @@ async def test_a_reload_in_the_middle_of_an_incident_is_no_news(what: str, fleet
             await fleet.strike(1, "dead")
             await until(lambda: receiver.of("TargetDown"))
             (before,) = (a for a in daemon.pipeline.machine.alerts.values() if a.key.rule == "TargetDown")
-            one_off = daemon.upkeep.begin({"name": "later", "lasts": 60, "begins": "2100-01-01T00:00:00Z"}, "")
+            one_off = daemon.upkeep.begin(Plan(name="later", lasts=60.0, begins=datetime(2100, 1, 1, tzinfo=UTC)), "")
             written(path, fleet, url, **changes)
             await daemon.reload()
             ticks = daemon.beat.ticks

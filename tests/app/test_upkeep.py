@@ -182,7 +182,7 @@ def configured(folder: Path, scrape: ScrapeSettings | None = None) -> Config:
 
 
 async def until(ready: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + 60.0
     while not ready():
         assert time.monotonic() < deadline, "not in time"
         await asyncio.sleep(0.02)

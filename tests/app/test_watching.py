@@ -90,7 +90,7 @@ def test_kinds_are_those_that_detection_knows() -> None:
 
 
 async def until(done: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not done():
         assert time.monotonic() < deadline, f"waited in vain until {what}"
         await asyncio.sleep(0.05)

@@ -63,7 +63,7 @@ def addresses(source: KubernetesSource) -> list[str]:
 
 
 async def until(source: KubernetesSource, ready: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not ready():
             await asyncio.sleep(0.01)
             await source.poll()
