@@ -37,6 +37,7 @@ _LLM = "llm"
 _WORDED = Codec(Worded)
 SLO = "slo"
 _NO_WINDOW = Ring(2, 1.0, max_series=1, ttl_seconds=1.0)
+_KEPT_SECONDS = 1.0
 _REMEMBERED = 5000  # firings of which the machine learns what fires often, and messages that were taken
 
 
@@ -154,6 +155,11 @@ class State:
         while len(self.notified) > _REMEMBERED:
             del self.notified[next(iter(self.notified))]
         self.journal.save(notified=[notified])
+
+    async def kept(self) -> None:
+        """Wait until what was decided is on the disk; not while the disk takes nothing, and a moment at most."""
+        if not self.journal.health().problem:
+            await asyncio.to_thread(self.journal.flush, _KEPT_SECONDS)
 
     def note(self, marks: Sequence[Mark]) -> None:
         """Queue marks that no tick brought."""

@@ -61,6 +61,7 @@ class Telling:
             link_key=head.link_key,
             notified=self._state.notified.values(),
             on_notified=self._state.note_notified,
+            kept=self._state.kept,
             clock=self._clock,
         )
         self._dispatcher.start()

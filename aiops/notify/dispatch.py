@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import math
 import random
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -23,7 +23,7 @@ from aiops.notify.alertmanager import Alertmanager
 from aiops.notify.base import Notifier, ReceiverStatus
 from aiops.notify.by_apprise import ByApprise
 from aiops.notify.chat import Chat
-from aiops.notify.lane import Item, Lane
+from aiops.notify.lane import Item, Lane, no_wait
 from aiops.notify.notice import IncidentNotice, Letterhead, Notice, notice_of
 from aiops.notify.route import News, Route, every_change, milestones
 from aiops.notify.settings import NotifySettings, ReceiverKind, ReceiverSettings
@@ -62,6 +62,8 @@ class Dispatcher:
         What they have heard already, from before a restart.
     on_notified
         Hears of each message that was taken.
+    kept
+        Waits until what was decided is on the disk, for a bounded time.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Dispatcher:
         listeners: Sequence[Listener] = (),
         notified: Iterable[Notified] = (),
         on_notified: Callable[[Notified], None] = lambda _: None,
+        kept: Callable[[], Awaitable[None]] = no_wait,
         clock: Clock = SYSTEM_CLOCK,
         rng: random.Random | None = None,
     ) -> None:
@@ -82,6 +85,7 @@ class Dispatcher:
         self._head = letterhead_of(settings, external_url, link_key)
         self._told: dict[AlertKey, Alert] = {}
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, protects nothing
+        self._kept = kept
         self._alert_lanes = [self._lane(each, lambda notice: notice.labels) for each in alertmanagers]
         self._on_notified = on_notified
         heard = list(notified)
@@ -179,6 +183,7 @@ class Dispatcher:
             rng=self._rng,
             per_minute=per_minute,
             on_sent=on_sent,
+            kept=self._kept,
         )
 
     def _lanes(self) -> list[Lane[Notice] | Lane[IncidentNotice]]:
@@ -226,6 +231,7 @@ def dispatcher_of(
     link_key: bytes = b"",
     notified: Iterable[Notified] = (),
     on_notified: Callable[[Notified], None] = lambda _: None,
+    kept: Callable[[], Awaitable[None]] = no_wait,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Dispatcher:
     """Build the dispatcher that the settings describe.
@@ -240,7 +246,7 @@ def dispatcher_of(
         Base URL under which people reach this daemon; ``""`` = no links.
     link_key
         Signs links for feedback; empty = there are none.
-    notified, on_notified
+    notified, on_notified, kept
         As :class:`Dispatcher` has them.
     """
     valid_seconds = RESENDS_VALID * max(settings.resend_delay, interval_seconds)
@@ -264,6 +270,7 @@ def dispatcher_of(
         ],
         notified=notified,
         on_notified=on_notified,
+        kept=kept,
         clock=clock,
     )
 

@@ -10,7 +10,7 @@ import logging
 import math
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
@@ -22,6 +22,10 @@ Item = TypeVar("Item")
 _FIRST_RETRY_SECONDS = 1.0
 _RETRY_WHILE_STOPPING_SECONDS = 0.2
 _log = logging.getLogger(__name__)
+
+
+async def no_wait() -> None:
+    """Nothing is kept."""
 
 
 class _Waiting(NamedTuple, Generic[Item]):
@@ -47,6 +51,9 @@ class Lane(Generic[Item]):
         Most calls a minute, a few at once; what waits for its turn is not lost, only replaced by something newer.
     on_sent
         Hears of each item that was taken.
+    kept
+        Waits until what is told is on the disk, for a bounded time: who tells, dies and does not know it any more tells
+        it twice.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class Lane(Generic[Item]):
         rng: random.Random,
         per_minute: float = math.inf,
         on_sent: Callable[[Item], None] = lambda _: None,
+        kept: Callable[[], Awaitable[None]] = no_wait,
     ) -> None:
         self._notifier = notifier
         self._identity = identity
@@ -71,6 +79,7 @@ class Lane(Generic[Item]):
         self._rng = rng
         self._turns = _Turns(per_minute, clock)
         self._on_sent = on_sent
+        self._kept = kept
         self._queue: OrderedDict[Hashable, _Waiting[Item]] = OrderedDict()
         self._work = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -162,6 +171,7 @@ class Lane(Generic[Item]):
     async def _send_batch(self) -> Failure | None:
         """Try the oldest items once. They stay queued meanwhile, so newer ones can replace them."""
         batch = list(islice(self._queue.items(), self._notifier.batch_size))
+        await self._kept()
         self._turns.take()
         began = self._clock.monotonic()
         failure: Failure | None = None

@@ -69,7 +69,7 @@ _OLDEST_TENTH = (
 _TABLES = ("meta", "alerts", "transitions", "incidents", "marks", "opinions", "told", "windows", "notified")
 _SEALED_BY = "sealed_by "
 _ANEW = (
-    *(f"UPDATE {table} SET record = anew(record)" for table in _TABLES[1:]),  # noqa: S608 - our own names
+    *(f"UPDATE {table} SET record = anew(CAST(record AS BLOB))" for table in _TABLES[1:]),  # noqa: S608 - our own names
     "UPDATE incidents SET title = hidden(title)",
     "UPDATE marks SET detail = hidden(detail)",
 )
@@ -196,9 +196,10 @@ class Archive:
 
         count = 0
 
-        def anew(text: str) -> str:
+        def anew(raw: bytes) -> str:
             nonlocal count
             count += 1
+            text = raw.decode("utf-8", "replace")
             try:
                 return seal.shut(seal.opened(text))
             except ValueError as error:

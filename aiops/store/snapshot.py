@@ -145,7 +145,8 @@ def write(path: Path, snapshot: Snapshot) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(path, content.getvalue(), mode=0o600)
     except OSError as error:
-        raise Temporary(f"cannot write the snapshot {path}: {error}") from error
+        # Without the name of the temporary file, which differs each time: a fault that lasts is told once.
+        raise Temporary(f"cannot write the snapshot {path}: {error.strerror or error}") from error
 
 
 def read(path: Path, now: float) -> Loaded:

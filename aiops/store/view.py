@@ -138,6 +138,8 @@ class ArchiveView:
         location = f"{self._path.absolute().as_uri()}?mode=rw"
         with closing(sqlite3.connect(location, uri=True, timeout=1.0)) as connection:
             connection.execute("PRAGMA query_only = ON")
+            # A byte that is no UTF-8 would else cost every record of the answer.
+            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
             return connection.execute(sql, values).fetchall()
 
     def _report(self, problem: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,7 @@ async def test_a_round_brings_models_that_score_from_the_next_tick_on(feed: Feed
 
 DIE = "import sys; sys.exit('no more memory')"
 HANG = "import time; time.sleep(600)"
+KILLED = "import os; os.kill(os.getpid(), 9)"
 NONSENSE = "import sys; sys.stdin.buffer.read(); print('hello')"
 NOTHING = ""
 EMPTY = (
@@ -109,6 +111,7 @@ EMPTY = (
     [
         (DIE, "ended with 1: no more memory"),
         (HANG, "not done after 1 s"),
+        (KILLED, "ended with -9"),
         (NONSENSE, "not usable"),
         (NOTHING, "not usable"),
         (EMPTY, "arima: LinAlgError: singular; iforest: the answer is not usable"),
@@ -131,6 +134,22 @@ async def test_a_worker_that_fails_is_counted_and_changes_nothing(
     np.testing.assert_array_equal(np.asarray(before["arima.table"])[models], np.asarray(after["arima.table"])[models])
     feed.tick(1)
     assert np.isfinite(feed.votes()["zscore"]).all()
+
+
+async def test_turns_go_on_while_a_worker_works_or_hangs(feed: Feed, make: Callable[..., Fits], tmp_path: Path) -> None:
+    feed.tick(100)
+    done = tmp_path / "done"
+    waits = f"import pathlib, sys, time\nwhile not pathlib.Path({str(done)!r}).exists(): time.sleep(0.05)\nsys.exit(7)"
+    rounds = make(waits, time_limit=60.0)
+    round_ = asyncio.create_task(rounds.round())
+    for _ in range(50):
+        feed.tick(1)
+        await asyncio.sleep(0.01)
+    assert not round_.done()
+    assert np.isfinite(feed.votes()["zscore"]).all()
+    done.touch()
+    await round_
+    assert "ended with 7" in rounds.counts.error
 
 
 async def test_a_program_that_is_not_there(feed: Feed) -> None:

@@ -24,6 +24,7 @@ from tests.app.test_explain import honest
 from tests.app.test_explain_live import says
 from tests.explain.llm_server import serving
 from tests.incidents.slo_readings import slow_reading
+from tests.store.records import mark
 
 WEBHOOK = {
     "version": "4",
@@ -114,6 +115,19 @@ async def test_a_daemon_that_lost_its_key_starts_and_pages(fleet: Fleet, tmp_pat
         assert f"the key file {keys} cannot be read" in daemon.state.view.problem
     assert (state / "archive.sqlite").read_bytes() == kept
     assert not list(state.glob("*.bad-*"))
+
+
+async def test_what_is_told_is_kept_before_unless_the_disk_takes_nothing(tmp_path: Path) -> None:
+    for state, written in ((tmp_path / "state", 1), (tmp_path / "file" / "state", 0)):
+        (tmp_path / "file").touch()
+        config = Config.model_validate({"store": {"directory": state}})
+        daemon = Daemon(config)
+        daemon.state.journal.start()
+        daemon.state.note([mark(1.0)])
+        await daemon.state.kept()
+        assert daemon.state.health().written_total == written
+        assert bool(daemon.state.health().problem) == (not written)
+        await daemon.state.close()
 
 
 def test_keys_and_sealing_on_the_command_line(

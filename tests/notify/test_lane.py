@@ -14,7 +14,7 @@ from aiops.notify.lane import Lane
 pytestmark = pytest.mark.looptime
 
 
-def lane_to(notifier: Any, clock: Clock, capacity: int = 100, give_up: float = 3600.0) -> Lane[Any]:
+def lane_to(notifier: Any, clock: Clock, capacity: int = 100, give_up: float = 3600.0, **more: Any) -> Lane[Any]:
     return Lane(
         notifier,
         lambda item: str(item).split("=", maxsplit=1)[0],
@@ -23,6 +23,7 @@ def lane_to(notifier: Any, clock: Clock, capacity: int = 100, give_up: float = 3
         give_up_seconds=give_up,
         clock=clock,
         rng=random.Random(0),
+        **more,
     )
 
 
@@ -64,6 +65,24 @@ async def test_an_item_that_changes_during_the_call_is_sent_again(fake_notifier:
     lane.offer("a=resolved")
     await asyncio.sleep(20)
     assert notifier.items() == ["a=firing", "a=resolved"]
+    await lane.stop(1.0)
+
+
+async def test_nothing_is_told_before_it_is_kept(fake_notifier: Any, virtual_clock: Clock) -> None:
+    notifier, on_disk = fake_notifier(), asyncio.Event()
+
+    async def kept() -> None:
+        await on_disk.wait()
+
+    lane = lane_to(notifier, virtual_clock, kept=kept)
+    lane.start()
+    lane.offer("a=firing")
+    await asyncio.sleep(5)
+    lane.offer("a=resolved")
+    assert notifier.items() == []
+    on_disk.set()
+    await asyncio.sleep(5)
+    assert notifier.items() == ["a=firing", "a=resolved"], "what was kept first is told first"
     await lane.stop(1.0)
 
 

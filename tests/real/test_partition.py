@@ -112,8 +112,9 @@ async def world(
         command = (sys.executable, "-m", "aiops", "run", f"--config.file={config}")
         house = House(Program(*command, log=tmp_path / "log"), "http://127.0.0.1:9797", config)
         with here:
-            await house.start()
-        stack.push_async_callback(house.program.end)
+            await house.program.start()
+            stack.push_async_callback(house.program.end)
+            await until(house.ready, 40, "the daemon")
         yield World(here, there, *cables, fleet, people, house)
 
 

@@ -17,7 +17,7 @@ from aiops.kit.clock import Clock
 from aiops.signals.types import Entity, EntityKind, Mark, MarkKind
 from aiops.store.archive import MIGRATIONS
 from aiops.store.journal import Journal
-from aiops.store.seal import Keyring
+from aiops.store.seal import Keyring, add_key
 from aiops.store.view import ArchiveView
 from tests.store import records
 from tests.store.records import alert, incident, mark, transition
@@ -323,6 +323,41 @@ class TestDamage:
         path.write_bytes(b"garbage" * 1000)
         assert view.load_alerts() == []
         assert "not a database" in view.problem
+
+    @pytest.mark.parametrize("sealed", [False, True])
+    @given(position=st.floats(0, 1, exclude_max=True), damage=st.binary(min_size=1, max_size=600), cut=st.booleans())
+    @settings(deadline=None, max_examples=15)
+    def test_damage_anywhere_prevents_neither_start_nor_records(
+        self,
+        tmp_path_factory: pytest.TempPathFactory,
+        sealed: bool,
+        position: float,
+        damage: bytes,
+        cut: bool,
+    ) -> None:
+        folder = tmp_path_factory.mktemp("damage")
+        path, keys = folder / "archive.sqlite", None
+        if sealed:
+            add_key(folder / "keys")
+            keys = Keyring(folder / "keys")
+        written = [mark(NOW + number) for number in range(50)]
+        journal = journal_at(path, keys=keys)
+        journal.start()
+        journal.save(marks=written, alerts=[alert()])
+        assert journal.close(20)
+        content = path.read_bytes()
+        at = int(position * len(content))
+        path.write_bytes(content[:at] + (b"" if cut else damage + content[at + len(damage) :]))
+        journal = journal_at(path, keys=keys)
+        journal.start()
+        found = ArchiveView(path, keys).recent_marks(99)
+        journal.save(alerts=[alert("new")], marks=[mark(NOW + 99)])
+        assert journal.close(20), journal.health()
+        view = ArchiveView(path, keys)
+        assert view.load_alerts() == [alert("new")]
+        assert mark(NOW + 99) in view.recent_marks(99)
+        if sealed:  # without a seal, a text may have become another text
+            assert {one.at for one in found} <= {one.at for one in written}
 
     def test_a_name_with_url_signs(self, tmp_path: Path) -> None:
         path = tmp_path / "a?b#c%20" / "archive.sqlite"

@@ -261,6 +261,10 @@ class TestDisk:
         snapshot = capture(used_ring(), {}, NOW)
         with pytest.raises(Temporary, match="cannot write the snapshot"):
             write(tmp_path / "file" / "s.npz", snapshot)
+        (tmp_path / "taken").mkdir()
+        with pytest.raises(Temporary) as caught:
+            write(tmp_path / "taken", snapshot)
+        assert str(caught.value) == f"cannot write the snapshot {tmp_path / 'taken'}: Is a directory"
         loaded = read(tmp_path / "file" / "s.npz", NOW)
         assert loaded.snapshot is None
         assert "cannot read the snapshot" in loaded.problem
