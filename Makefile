@@ -15,7 +15,7 @@ soak: $(VENV)/.dev  ## the tests of endurance, 20 times as long
 	AIOPS_SOAK=20 $(BIN)/pytest tests/app/test_endurance.py tests/store/test_kill.py tests/real/test_kills.py $(ARGS)
 
 fuzz: $(VENV)/.dev  ## the doors to the outside, 50 times as many examples
-	AIOPS_FUZZ=50 $(BIN)/pytest --timeout=3600 tests/test_fuzz.py tests/collect/test_exposition.py tests/app/test_config_file.py tests/web/test_openapi.py $(ARGS)
+	AIOPS_FUZZ=50 $(BIN)/pytest --timeout=3600 tests/test_fuzz.py tests/explain/test_prompt.py tests/collect/test_exposition.py tests/app/test_config_file.py tests/web/test_openapi.py $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types, layers, generated files
 	$(BIN)/ruff format --check .

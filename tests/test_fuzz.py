@@ -30,7 +30,7 @@ from tests.conftest import FUZZ, effort
 pytestmark = pytest.mark.timeout(60 * FUZZ)
 
 NASTY = st.sampled_from([
-    "", " ", "0", "-1",
+    "", " ", "\ud800", "0", "-1",
     "1e999", "nan", "\x00", "\u202e", "😀", "${X}", "$", "a:b", "../../etc/passwd", "http://[", "{{.}}",
     "x" * 5000, "1h" * 50, "9" * 400, "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999+23:59", "::1", "[", "%zz",
 ])  # fmt: skip
@@ -187,7 +187,7 @@ def test_a_configuration_is_loaded_as_written_or_refused_with_reasons(
 @effort(200)
 @given(st.dictionaries(st.sampled_from(
     ["AIOPS_INTERVAL", "AIOPS_SCRAPE__JOBS", "AIOPS_WEB__TOKENS", "AIOPS_NOTIFY", "AIOPS_LOG__LEVEL", "AIOPS___"]
-), NASTY | JUNK.map(json.dumps), max_size=3))  # fmt: skip
+), NASTY.filter(lambda text: text != "\ud800") | JUNK.map(json.dumps), max_size=3))  # fmt: skip
 def test_variables_are_taken_or_refused_with_reasons(environ: dict[str, str]) -> None:
     loaded, refused = outcome(lambda: load(Config, Sources(None, environ)), ConfigError)
     assert loaded is not None or all(problem.where for problem in refused.problems)

@@ -6,7 +6,6 @@ Lists are written by others, so they are size-capped, strictly typed, and may no
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -14,6 +13,7 @@ from typing import Annotated, Protocol
 import yaml
 from aiohttp import ClientSession
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from aiops.collect.dns_sd import DnsSource
 from aiops.collect.kubernetes_sd import KubernetesSource
@@ -222,10 +222,11 @@ def _read_file(path: Path, known: tuple[bytes, tuple[Group, ...]] | None) -> tup
 
 
 def _from_json(content: bytes) -> object:
+    """Read JSON without halves of surrogate pairs, which the standard library takes and nobody can write down later."""
     try:
-        return json.loads(content)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+        return from_json(content)
+    except ValueError as error:
+        raise ValueError("nested too deeply" if "recursion" in str(error) else f"no JSON: {error}") from None
 
 
 def _from_yaml(content: bytes) -> object:

@@ -163,7 +163,8 @@ def draft_of(text: str, known: Known, disguise: Disguise) -> Draft:
     for item in sentences[:_MOST_SENTENCES]:
         if isinstance(item, dict) and isinstance(item.get("text"), str):
             cited, wrong = _among(item.get("evidence"), known.facts)
-            claims.append(Claim(disguise.reveal(item["text"]), cited))
+            text = item["text"].encode(errors="replace").decode()  # half of a surrogate pair cannot be written down
+            claims.append(Claim(disguise.reveal(text), cited))
             refused += wrong
         else:
             refused += 1

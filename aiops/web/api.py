@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
-from typing import Any, Generic, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from aiohttp import web
 from pydantic import ValidationError
@@ -26,7 +26,6 @@ _WORTH_PACKING = 8 * 1024
 _SHOWN = 200
 _PLACE = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 _Asked = TypeVar("_Asked", bound=Section)
-Raw = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +90,8 @@ class Route:
     @property
     def asked(self) -> type[Section] | None:
         """What a call of the handler holds; None when it takes requests as they come."""
-        found = get_args(self._hints.get("call"))
-        return found[0] if found else None
+        asked = next(iter(self._hints.values()))
+        return get_args(asked)[0] if get_origin(asked) is Call else None
 
     @property
     def answered(self) -> Any:

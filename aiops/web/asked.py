@@ -1,6 +1,5 @@
 """What the API is asked: the parameters and bodies of its routes, for those who answer and for the OpenAPI document."""
 
-import json
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -12,6 +11,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import from_json
 
 from aiops.incidents.feedback import Judgement
 from aiops.incidents.policy_settings import Matchers, Skip
@@ -31,8 +31,8 @@ def _from_json(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
+        return from_json(value)  # unlike the standard library's it takes no half of a surrogate pair
+    except ValueError:
         raise ValueError('expected a JSON object of texts, such as {"__address__": "10.0.0.7:8000"}') from None
 
 

@@ -104,7 +104,7 @@ def parameters(route: Route) -> Iterator[Schema]:
     for name, found in properties.items():
         in_path = name in route.names
         if in_path or not route.posts:
-            about = {"description": found["description"]} if "description" in found else {}
+            about = {"description": _linkless(found["description"])} if "description" in found else {}
             inner = {key: value for key, value in found.items() if key not in ("title", "description")}
             inner |= {"minLength": 1} if in_path else {}
             packed = inner.get("contentMediaType")
@@ -137,8 +137,8 @@ def _operation(route: Route, schemas: Mapping[tuple[str, JsonSchemaMode], Schema
     name, api = _identity(route), route.place.startswith("/api/")
     operation: dict[str, Any] = {
         "operationId": name,
-        "summary": route.summary,
-        "description": inspect.getdoc(route.handler) or "",
+        "summary": _linkless(route.summary),
+        "description": _linkless(inspect.getdoc(route.handler) or ""),
         "tags": [route.place.split("/")[3] if api else "daemon"],
         "security": [],
     }
@@ -163,6 +163,11 @@ def _operation(route: Route, schemas: Mapping[tuple[str, JsonSchemaMode], Schema
 
 def _content(schema: Schema, *kinds: str) -> Schema:
     return {"content": {kind: {"schema": schema} for kind in kinds}} if kinds else {}
+
+
+def _linkless(text: str) -> str:
+    """The text without links between our pages: they lead nowhere from here."""
+    return re.sub(r"\[([^\]]+)\]\([^)]+\.md\)", r"\1", text)
 
 
 def _identity(route: Route) -> str:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from aiops.web import advice, feedback, files, fleet, inbound, incidents, maintenance
 from aiops.web.access import Role
-from aiops.web.api import SOURCE, Call, Route, answer
+from aiops.web.api import SOURCE, Call, Route
 from aiops.web.asked import Nothing
 from aiops.web.metrics import MetricsPage
 from aiops.web.openapi import document
@@ -92,8 +92,8 @@ def openapi() -> Mapping[str, object]:
     return document(ROUTES)
 
 
-async def _openapi(_: web.Request) -> web.Response:
-    return answer(openapi())
+async def _openapi(_: Call[Nothing]) -> Mapping[str, object]:
+    return openapi()
 
 
 _NOT_READY = {503: "the first tick is not done; the text has the reason"}
@@ -136,6 +136,5 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/v1/config", _config,
           "the configuration in effect as YAML, each value with its origin, secrets masked"),
     Route("GET", "/api/v1/status", _status, "version, load, limits and health of the daemon's own parts"),
-    Route("GET", "/api/v1/openapi.json", _openapi, "this API as an OpenAPI 3.1 document", answer=dict[str, object],
-          envelope=False),
+    Route("GET", "/api/v1/openapi.json", _openapi, "this API as an OpenAPI 3.1 document", envelope=False),
 )  # fmt: skip

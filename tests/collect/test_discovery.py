@@ -255,7 +255,7 @@ def bad_lists() -> list[tuple[str, Callable[[], web.Response]]]:
         ("201", lambda: web.json_response(good, status=201)),
         ("302", lambda: web.Response(status=302, headers={"Location": "/other"})),
         ("text/plain", lambda: web.Response(text=json.dumps(good))),
-        ("Expecting", lambda: web.Response(text="[{", content_type="application/json")),
+        ("no JSON", lambda: web.Response(text="[{", content_type="application/json")),
         ("a list", lambda: web.json_response({})),
         ("a list", lambda: web.json_response(None)),
         ("0.targets", lambda: web.json_response([{"targets": "new:1"}])),

@@ -324,7 +324,7 @@ async def test_a_bad_question_is_told_what_was_expected(client: TestClient, quer
 async def test_relabelling_is_tried_with_labels_of_text(client: TestClient) -> None:
     found = await data_of(client, '/api/v1/targets/relabel?job=llm&labels={"a":"b"}')
     assert found == {"job": "llm", "labels": {"a": "b"}}
-    for wrong in ("{", "[]", '{"a":1}', "[" * 2000):
+    for wrong in ("{", "[]", '{"a":1}', "[" * 2000, r'{"a":"\ud800"}', r'{"\ud800":1}'):
         answer = await client.get("/api/v1/targets/relabel", params={"labels": wrong})
         assert answer.status == 400
         assert re.search("JSON object of texts|valid dictionary|valid string", (await answer.json())["error"])
