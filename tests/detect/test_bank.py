@@ -336,7 +336,8 @@ def test_equal_input_gives_equal_output(make_bank: Callable, make_window: Callab
     rows = rng.lognormal(0, 1, (300, 3))
     one, two = (Player(make_bank(), make_window) for _ in range(2))
     for row in rows:
-        assert one.step(*row) == two.step(*row)
+        # As text: from Python 3.13 on an unknown number in a record equals not even itself.
+        assert repr(one.step(*row)) == repr(two.step(*row))
 
 
 def test_the_loudest_detector_speaks() -> None:
