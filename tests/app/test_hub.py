@@ -24,8 +24,8 @@ from aiops.signals.types import Entity, EntityKind, Labels, Reading, SourceStatu
 from tests.real.prometheus import prometheus_with
 
 STEP = 5.0
-TURNS = 150
-STUCK, DEAD = 70, 120
+TURNS = 110
+STUCK, DEAD = 35, 60
 PROFILES = presets.engine_profiles()
 REPLICAS: list[Labels] = [
     (("instance", f"10.0.0.{place}:8000"), ("job", "vllm"), ("pool", "chat")) for place in range(3)
