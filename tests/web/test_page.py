@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -197,12 +198,12 @@ async def test_a_span_can_be_named_without_a_mouse(browser: Browser, demo: tuple
     _, url = demo
     async with visit(browser, url) as page:
         await page.open("#/explore?signal=queue_len")
-        begin = page.page.get_by_label("from")
-        typed = await begin.input_value()
-        await begin.fill(typed[:-2] + "07")
+        begin, end = (page.page.locator(f"input[name={name}]") for name in ("from", "to"))
+        wanted = datetime.fromisoformat(await end.input_value()) - timedelta(seconds=60)
+        await begin.fill(wanted.isoformat())
         async with page.page.expect_response("**/api/v1/signals/range*"):
             pass
-        await expect(begin).to_have_value(typed[:-2] + "07")  # an update leaves it
+        assert datetime.fromisoformat(await begin.input_value()) == wanted, "an update leaves it"
         await page.page.get_by_role("button", name="Show").click()
         await page.page.wait_for_url("**from=*to=*")
         await expect(page.page.get_by_role("region", name="What changed")).to_contain_text("queue_len")
