@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 NAN = float("nan")
 
-_LOG_SMALLEST = -745.0  # exp of anything lower is 0 in float64
 _STEP = 1.0 / 32.0
 _NODES = np.arange(-4.5, 5.5, _STEP)  # double-exponential quadrature of ∫ e^-u g(u) du, u = exp(x - e^-x)
 _ABSCISSAS = np.exp(_NODES - np.exp(-_NODES))
@@ -178,65 +177,6 @@ def square_root_beta(wait_probability: float) -> float:
     return (low + high) / 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class FiniteQueue:
-    """Stationary state of a queue with limited room.
-
-    Attributes
-    ----------
-    states
-        float64 [K + 1], probability of 0 … K requests in the system.
-    servers, service_seconds, arrivals_per_second
-        As given.
-    """
-
-    servers: int
-    arrivals_per_second: float
-    service_seconds: float
-    states: Floats
-
-    @property
-    def blocking(self) -> float:
-        """Share of arrivals that find no room."""
-        return float(self.states[-1])
-
-    @property
-    def accepted_per_second(self) -> float:
-        """Arrivals that get in."""
-        return self.arrivals_per_second * (1.0 - self.blocking)
-
-    @property
-    def wait_mean_seconds(self) -> float:
-        """Mean wait of those that get in (Little's law over the queue); 0 when nobody arrives."""
-        waiting = np.maximum(0, np.arange(len(self.states)) - self.servers)
-        queued = float(waiting @ self.states)
-        return queued / self.accepted_per_second if queued else 0.0
-
-    def tail(self, seconds: float) -> float:
-        """P(wait > seconds) of those that get in: who finds n ≥ c waits for n − c + 1 departures."""
-        found = self.states[self.servers : -1]
-        expected = self.servers / self.service_seconds * seconds
-        ahead = np.arange(len(found))
-        if not len(found) or self.blocking >= 1.0:
-            return 0.0
-        if expected == 0.0:
-            not_yet = np.ones(len(found))
-        else:
-            logs = ahead * math.log(expected) - expected - _log_factorials(len(found))
-            not_yet = np.minimum(1.0, np.cumsum(np.exp(np.maximum(logs, _LOG_SMALLEST))))
-        return float(found @ not_yet) / (1.0 - self.blocking)
-
-
-def mmck(servers: int, room: int, arrivals_per_second: float, service_seconds: float) -> FiniteQueue:
-    """M/M/c/K: at most ``room`` ≥ ``servers`` requests in the system, the others are turned away; any rho."""
-    load = _load(servers, arrivals_per_second, service_seconds)
-    if room < servers:
-        raise ValueError(f"expected room ≥ servers, got room {room} for {servers} servers")
-    rates = np.minimum(np.arange(1, room + 1), servers) / service_seconds
-    states = birth_death(np.full(room, load / service_seconds), rates)
-    return FiniteQueue(servers, arrivals_per_second, service_seconds, states)
-
-
 def birth_death(births: Floats, deaths: Floats) -> Floats:
     """Stationary probabilities of a birth–death chain.
 
@@ -275,8 +215,3 @@ def _check(servers: float, load: float) -> None:
 
 def _normal_below(x: float) -> float:
     return math.erfc(-x / math.sqrt(2.0)) / 2.0
-
-
-def _log_factorials(count: int) -> Floats:
-    """log 0! … log (count − 1)!."""
-    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, count)))])

@@ -16,7 +16,6 @@ from aiops.capacity.queueing import (
     gg_c,
     hayward,
     mmc,
-    mmck,
     square_root_beta,
     square_root_servers,
 )
@@ -66,7 +65,6 @@ def test_thousands_of_servers_neither_overflow_nor_vanish() -> None:
     assert erlang_c(5000, 4900.0) == pytest.approx(blocked / (1 - 0.98 * (1 - blocked)), rel=1e-9)
     assert erlang_c(5000.5, 10.0) == 0.0
     assert mmc(10_000, 9_900.0, 1.0).mean_seconds > 0.0
-    assert mmck(2000, 4000, 1990.0, 1.0).blocking >= 0.0
     assert erlang_b(3, 1e300) == pytest.approx(1.0)
 
 
@@ -140,51 +138,11 @@ def test_nonsense_is_refused() -> None:
         lambda: mmc(1, 1.0, 0.0),
         lambda: hayward(1, 0.5, 1.0, peakedness=0.0),
         lambda: gg_c(2, 0.5, 1.0, arrival_cv2=-1.0, service_cv2=0.0),
-        lambda: mmck(4, 3, 1.0, 1.0),
         lambda: mmc(2, 1.0, 1.0).quantile(1.0),
         lambda: square_root_beta(1.0),
     ):
         with pytest.raises(ValueError, match="expected"):
             call()
-
-
-def exact_mmck(servers: int, room: int, load: Fraction) -> list[Fraction]:
-    weights = [Fraction(1)]
-    for n in range(1, room + 1):
-        weights.append(weights[-1] * load / min(n, servers))
-    total = sum(weights)
-    return [weight / total for weight in weights]
-
-
-@pytest.mark.parametrize(("servers", "room", "rho"), [(1, 1, 2), (2, 5, 1), (3, 3, 4), (4, 20, 0.75), (8, 40, 1.25)])
-def test_limited_room_equals_the_exact_chain(servers: int, room: int, rho: float) -> None:
-    states = exact_mmck(servers, room, Fraction(rho) * servers)
-    answer = mmck(servers, room, rho * servers / 2.0, 2.0)
-    assert answer.states == pytest.approx([float(state) for state in states], rel=1e-11)
-    assert answer.blocking == pytest.approx(float(states[-1]), rel=1e-11)
-    queued = float(sum(max(0, n - servers) * p for n, p in enumerate(states)))
-    accepted = rho * servers / 2.0 * (1 - float(states[-1]))
-    assert answer.wait_mean_seconds == pytest.approx(queued / accepted)
-    found_busy = sum(states[servers:-1], Fraction(0)) / (1 - states[-1])
-    assert answer.tail(0.0) == pytest.approx(float(found_busy))
-
-
-def test_limited_room_tail_integrates_to_the_mean() -> None:
-    answer = mmck(3, 30, 4.0, 0.7)
-    times = np.linspace(0.0, 60.0, 6001)
-    assert np.trapezoid([answer.tail(t) for t in times], times) == pytest.approx(answer.wait_mean_seconds, rel=1e-4)
-
-
-def test_with_room_for_all_limited_room_is_mmc() -> None:
-    answer, plain = mmck(4, 2000, 3.2, 1.0), mmc(4, 3.2, 1.0)
-    assert answer.blocking < 1e-80
-    assert answer.wait_mean_seconds == pytest.approx(plain.mean_seconds)
-    assert answer.tail(2.0) == pytest.approx(plain.tail(2.0))
-
-
-def test_room_without_a_queue_loses_as_erlang_b_says() -> None:
-    assert mmck(6, 6, 5.0, 1.0).blocking == pytest.approx(erlang_b(6, 5.0))
-    assert mmck(6, 6, 5.0, 1.0).tail(0.0) == 0.0
 
 
 def test_birth_death_balances() -> None:
