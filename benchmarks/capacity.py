@@ -181,7 +181,7 @@ def speed(trace: Requests) -> dict[str, float]:
     found = {"ms_per_1000_requests_3_sizes": round(spent / len(trace.arrival_seconds) * 1e6, 2)}
     rng = np.random.default_rng(5)
     profile = EngineProfile(StepCurve.linear(0.008, 0.00007), 7e-5, 128)
-    for replicas in (1, 4, 16):
+    for replicas in (1, 4, 16, 64):
         arrivals = np.cumsum(rng.exponential(1 / (7.0 * replicas), 8000))
         prompts, outputs = rng.lognormal(6.8, 0.8, 8000), rng.geometric(1 / 210, 8000).astype(float)
         begun = time.process_time()

@@ -171,22 +171,32 @@ def engine_waits(
     steps = profile.curve.table(profile.slots).tolist()
     waits = (-arrival_seconds).tolist()
     pool = [_Replica(steps, profile, waits) for _ in range(replicas)]
-    # What decides about every arrival stands in plain lists: with many replicas most of the time would go there.
-    due, present = [_NEVER] * replicas, [0] * replicas
+    # What decides about every arrival costs as much with many replicas as with few, nearly.
+    due: list[tuple[float, int]] = []  # heap: next event, replica; what a replica no longer awaits stays until its turn
+    present, fewest = [0] * replicas, 0  # of each, and at least that many of all
     open_to = [replicas] * len(waits) if serving is None else serving.tolist()
     rows = zip(arrival_seconds.tolist(), input_tokens.tolist(), output_tokens.tolist(), strict=True)
     for number, (now, prompt, output) in enumerate(rows):
-        while (first := min(due)) <= now:
-            place = due.index(first)
+        while due and due[0][0] <= now:
+            event, place = heappop(due)
             replica = pool[place]
-            replica.advance(now)
-            due[place], present[place] = replica.next_event, replica.present
-        offered = present if open_to[number] == replicas else present[: open_to[number]]
-        place = offered.index(min(offered))
+            if event == replica.next_event:
+                replica.advance(now)
+                present[place] = left = replica.present
+                fewest = min(fewest, left)
+                if left:
+                    heappush(due, (replica.next_event, place))
+        if open_to[number] < replicas:
+            offered = present[: open_to[number]]
+            place = offered.index(min(offered))
+        else:
+            while fewest not in present:
+                fewest += 1
+            place = present.index(fewest)
         replica = pool[place]
         replica.advance(now)
         replica.take(prompt, output, number)
-        due[place] = replica.next_event
+        heappush(due, (replica.next_event, place))
         present[place] += 1
     for replica in pool:
         replica.advance(_NEVER)

@@ -5,7 +5,7 @@ import pytest
 
 from aiops.capacity.curve import StepCurve
 from aiops.capacity.replay import Requests, fifo_waits
-from aiops.capacity.twin import EngineProfile, Engines, engine_waits
+from aiops.capacity.twin import EngineProfile, Engines, _Replica, engine_waits
 
 PROFILE = EngineProfile(StepCurve.linear(0.008, 0.0002), 7e-5, 32)
 
@@ -79,6 +79,29 @@ def test_more_replicas_wait_less_and_nobody_waits_alone() -> None:
     assert means[3] < 0.05
     alone = engine_waits(np.array([5.0]), np.array([800.0]), np.array([150.0]), replicas=1, profile=PROFILE)
     assert alone.tolist() == [0.0]
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_each_request_goes_to_the_first_of_those_with_the_fewest(*, limited: bool) -> None:
+    rng = np.random.default_rng(4)
+    n, replicas = 1500, 12
+    arrivals = np.cumsum(rng.exponential(1 / 20.0, n))
+    prompts, outputs = rng.integers(50, 3000, n).astype(float), rng.integers(20, 400, n).astype(float)
+    serving = rng.integers(1, replicas + 1, n) if limited else np.full(n, replicas)
+    waits = (-arrivals).tolist()
+    pool = [_Replica(PROFILE.curve.table(PROFILE.slots).tolist(), PROFILE, waits) for _ in range(replicas)]
+    for number, now in enumerate(arrivals.tolist()):
+        for replica in pool:
+            replica.advance(now)
+        chosen = min(pool[: serving[number]], key=lambda replica: replica.present)
+        chosen.take(prompts[number], outputs[number], number)
+    for replica in pool:
+        replica.advance(float("inf"))
+    found = engine_waits(
+        arrivals, prompts, outputs, replicas=replicas, profile=PROFILE, serving=serving if limited else None
+    )
+    assert found.max() > 0.1
+    assert found == pytest.approx(np.maximum(waits, 0.0), abs=1e-6)
 
 
 def test_a_full_cache_holds_requests_back_and_a_giant_runs_alone() -> None:
