@@ -15,6 +15,7 @@ from aiops.app.config import Config
 from aiops.app.config_load import Sources, load
 from aiops.app.daemon import Daemon
 from aiops.kit import log
+from aiops.store.seal import add_key
 
 DEAD = "http://127.0.0.1:9"
 CONFIG = """
@@ -31,18 +32,31 @@ probe:
   - {{url: "{dead}/v1", model: m, interval: 60s, client: {{authorization: {{credentials: canary-04-token}}}}}}
 notify:
   alertmanagers: [{{url: "{dead}", client: {{basic_auth: {{username: u, password: canary-05-password}}}}}}]
-  webhooks: [{{url: "{dead}/canary-06-path", signing_key: canary-07-signing-key}}]
+  webhooks: [{{url: "{dead}/canary-06-path", signing_key: canary-07-signing-key,
+      client: {{authorization: {{credentials: canary-16-token}}}}}}]
   receivers:
-  - {{name: chat, kind: slack, url: "{dead}/services/canary-08-path"}}
+  - {{name: chat, kind: slack, url: "{dead}/services/canary-08-path",
+      client: {{authorization: {{credentials: canary-17-token}}}}}}
   - {{name: robot, kind: dingtalk, url: "{dead}/robot/canary-09-path", secret: canary-10-secret}}
 web:
   listen_address: "127.0.0.1:0"
   tokens: [{{name: reader, role: admin, token: canary-11-token-of-a-reader}}]
-store: {{directory: {folder}/state}}
+store: {{directory: {folder}/state, encryption_key_file: {folder}/keys}}
 nvml: {{enabled: "off"}}
 explain: {{llm: {{url: "{dead}/v1", model: m, client: {{authorization: {{credentials: canary-12-token}}}}}}}}
+prometheus: {{url: "{dead}", client: {{authorization: {{credentials: canary-13-token}}}}}}
+hub: {{servers: [{{name: hub, url: "{dead}", client: {{authorization: {{credentials: canary-14-token}}}}}}]}}
+remote_write: [{{url: "{dead}/write", client: {{basic_auth: {{username: u, password_file: {folder}/password}}}}}}]
 log: {{level: debug}}
 """
+
+
+def written(folder: Path, file: Path) -> str:
+    """Write the configuration, and the files with secrets that it names; return the key that seals the archive."""
+    file.write_text(CONFIG.format(dead=DEAD, folder=folder))
+    (folder / "password").write_text("canary-15-password-of-a-file")
+    add_key(folder / "keys")
+    return (folder / "keys").read_text().strip()
 
 
 def secrets_in(value: object) -> set[str]:
@@ -58,17 +72,17 @@ def secrets_in(value: object) -> set[str]:
     return set()
 
 
-def fields_in(model: type[BaseModel], seen: set[type[BaseModel]]) -> set[str]:
-    """``Section.field`` of every secret that the whole configuration can hold."""
+def fields_in(model: type[BaseModel], seen: set[type[BaseModel]], sort: str) -> set[str]:
+    """``Section.field`` of every field of a sort that the whole configuration can hold."""
     found: set[str] = set()
     for name, field in model.model_fields.items():
         text = repr(field.annotation)
-        if "SecretStr" in text:
+        if sort in text:
             found.add(f"{model.__name__}.{name}")
         for inner in models_in(field.annotation):
             if inner not in seen:
                 seen.add(inner)
-                found |= fields_in(inner, seen)
+                found |= fields_in(inner, seen, sort)
     return found
 
 
@@ -79,19 +93,24 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def test_every_sort_of_secret_is_in_the_configuration_of_this_test(tmp_path: Path) -> None:
-    assert fields_in(Config, set()) == {
+    assert fields_in(Config, set(), "SecretStr") == {
         "BasicAuthSettings.password", "AuthorizationSettings.credentials", "WebhookSettings.url",
         "WebhookSettings.signing_key", "ReceiverSettings.url", "ReceiverSettings.secret", "TokenSettings.token",
     }  # fmt: skip
+    assert fields_in(Config, set(), "HttpClientSettings") == {
+        "AlertmanagerSettings.client", "EndpointSettings.client", "HttpDiscoverySettings.client",
+        "HubServerSettings.client", "JobSettings.client", "LlmSettings.client", "PrometheusSettings.client",
+        "ReceiverSettings.client", "RemoteWriteSettings.client", "WebhookSettings.client",
+    }  # fmt: skip
     file = tmp_path / "aiops.yaml"
-    file.write_text(CONFIG.format(dead=DEAD, folder=tmp_path))
+    written(tmp_path, file)
     held = secrets_in(load(Config, Sources(file, environ={})).config)
-    assert len([secret for secret in held if "canary-" in secret]) == 12
+    assert len([secret for secret in held if "canary-" in secret]) == 16
 
 
 async def test_no_secret_is_seen_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "aiops.yaml"
-    file.write_text(CONFIG.format(dead=DEAD, folder=tmp_path))
+    keys = written(tmp_path, file)
     loaded = load(Config, Sources(file, environ={}))
     seen = {"repr": repr(loaded.config), "dump": loaded.config.model_dump_json()}
     told = io.StringIO()
@@ -116,7 +135,7 @@ async def test_no_secret_is_seen_anywhere(tmp_path: Path, capsys: pytest.Capture
     seen["printed"] = printed.out + printed.err
     seen |= {str(path): path.read_bytes().decode(errors="replace") for path in (tmp_path / "state").iterdir()}
     assert len(seen) > 20
-    assert {name for name, text in seen.items() if "canary" in text} == set()
+    assert {name for name, text in seen.items() if "canary" in text or keys in text} == set()
 
 
 async def crawled(daemon: Daemon) -> dict[str, str]:
