@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from aiops.detect.bank import Bank
+from aiops.detect.bank import SLOW, Bank
 from aiops.detect.base import Window
 from aiops.detect.policy import OBSERVATIONS, AnomalyPolicy, Floor, TimingSpec, Watch
 from aiops.detect.rules import RuleBook
@@ -50,13 +50,45 @@ NOISES: dict[str, Callable[[np.random.Generator, tuple[int, int]], Rows]] = {
 }
 
 
+RHYTHM_STEP_SECONDS = 300.0
+_IN_DAY = round(86_400 / RHYTHM_STEP_SECONDS)
+_THREE_HOURS = 1 - RHYTHM_STEP_SECONDS / 10_800
+
+
+def _week(days: int) -> Rows:
+    """Load by the hour around 1, less on weekends; [ticks, 1]."""
+    at = np.arange(days * _IN_DAY)[:, None] / _IN_DAY
+    return (1 + 0.7 * np.sin(2 * np.pi * (at - 0.375))) * np.where(at // 1 % 7 >= 5, 0.6, 1.0)
+
+
+def _by_day(rng: np.random.Generator, days: int, columns: int, spread: float) -> Rows:
+    """Factor by which each day is busier than others, [ticks, columns]."""
+    return np.repeat(np.exp(spread * rng.standard_normal((days, columns))), _IN_DAY, axis=0)
+
+
+def _wander(rng: np.random.Generator, days: int, columns: int, spread: float) -> Rows:
+    """Factor that moves within hours, [ticks, columns]."""
+    return np.exp(spread * _echo(rng.standard_normal((days * _IN_DAY, columns)), _THREE_HOURS))
+
+
+RHYTHMS: dict[str, Callable[[np.random.Generator, int, int], Rows]] = {
+    "busier days": lambda rng, days, n: _week(days) * _by_day(rng, days, n, 0.04) * _wander(rng, days, n, 0.03),
+    "wandering load": lambda rng, days, n: _week(days) * _wander(rng, days, n, 0.15),
+    "both": lambda rng, days, n: _week(days) * _by_day(rng, days, n, 0.1) * _wander(rng, days, n, 0.1),
+    "counts": lambda rng, days, n: rng.poisson(30 * _week(days) * _by_day(rng, days, n, 0.05)) / 30,
+}
+"""Sorts of days that return, with nothing wrong; a level of 1."""
+
+
 @dataclass(slots=True)
 class Lived:
-    """What a fleet's life brought: per alert that fired its tick and the noise of its series."""
+    """What a fleet's life brought: per alert that fired its tick and the noise of its series; and the ticks of those to
+    which a detector of days (``detect.bank.SLOW``) said yes."""
 
     bank: Bank
     weeks: float
     fired: list[tuple[int, str]] = field(default_factory=list)
+    slow: list[int] = field(default_factory=list)
 
 
 def live(
@@ -74,23 +106,37 @@ def live(
     rng, shape = np.random.default_rng(seed), (ticks, series_of_each)
     rows = np.concatenate([LEVEL + noise(rng, shape) for noise in NOISES.values()], axis=1).astype(np.float32)
     rows[at:] += shift
+    return _life(_bank(budget, minimum), rows, list(NOISES), STEP_SECONDS)
+
+
+def live_by_the_clock(series_of_each: int, days: int, budget: float, seed: int) -> Lived:
+    """Let a fleet of all rhythms live under a budget; its level remembers half an hour."""
+    rng = np.random.default_rng(seed)
+    rows = np.concatenate([LEVEL * rhythm(rng, days, series_of_each) for rhythm in RHYTHMS.values()], axis=1)
+    bank = _bank(budget, 0.0, level_memory_points=6, minimum_samples=8)
+    return _life(bank, rows.astype(np.float32), list(RHYTHMS), RHYTHM_STEP_SECONDS)
+
+
+def _life(bank: Bank, rows: Rows, names: list[str], step_seconds: float) -> Lived:
+    """Live through ``rows``, of which each name has as many columns as the others, side by side."""
     padded = np.concatenate([np.full((WINDOW_ROWS, rows.shape[1]), np.nan, np.float32), rows])
     keys = tuple(SeriesKey(Entity.of(EntityKind.POOL, pool=f"p{n}"), "ttft", "p95") for n in range(rows.shape[1]))
-    generation, names = np.arange(1, len(keys) + 1), list(NOISES)
-    bank = _bank(budget, minimum)
+    generation, of_each = np.arange(1, len(keys) + 1), len(keys) // len(names)
     machine = Machine(bank.timing, IncidentSettings())
-    lived = Lived(bank, ticks * STEP_SECONDS / (7 * 86_400))
-    for tick in range(ticks):
-        now = 1e6 + tick * STEP_SECONDS
-        window = Window(now, STEP_SECONDS, padded[tick + 1 : tick + 1 + WINDOW_ROWS], keys, generation)
+    lived = Lived(bank, len(rows) * step_seconds / (7 * 86_400))
+    for tick in range(len(rows)):
+        now = 1e6 + tick * step_seconds
+        window = Window(now, step_seconds, padded[tick + 1 : tick + 1 + WINDOW_ROWS], keys, generation)
         verdicts = bank.step(window, now, (), (), machine.watched())
         for move in machine.step(now, verdicts):
             if move.began:
-                lived.fired.append((tick, names[keys.index(move.alert.key.series) // series_of_each]))
+                lived.fired.append((tick, names[keys.index(move.alert.key.series) // of_each]))
+                if any(move.alert.verdict.votes.get(name, 0.0) >= 1 for name in SLOW):
+                    lived.slow.append(tick)
     return lived
 
 
-def _bank(budget: float, minimum: float) -> Bank:
+def _bank(budget: float, minimum: float, **settings: int) -> Bank:
     """Without floors, which would keep most of this noise silent whatever the budget."""
     units = {signal.unit for signal in SIGNALS.values()} | {OBSERVATIONS}
     policy = AnomalyPolicy(
@@ -98,4 +144,4 @@ def _bank(budget: float, minimum: float) -> Bank:
         units={unit: Floor(noise=1e-6, minimum=minimum) for unit in units},
         watch=(Watch(rule="Slow", signal="ttft", stats=("p95",), kinds=(EntityKind.POOL,), summary="It is slow"),),
     )
-    return Bank(DetectSettings(budget=budget), policy, RuleBook(rules=()))
+    return Bank(DetectSettings(budget=budget, **settings), policy, RuleBook(rules=()))
