@@ -112,7 +112,7 @@ def test_the_daemon_serves_its_document(house: str) -> None:
 
 
 SCHEMA = schemathesis.openapi.from_dict(json.loads(json.dumps(openapi()))).exclude(path="/api/v1/events")  # no end
-BOUNDED = settings(effort(10), derandomize=FUZZ == 1, suppress_health_check=list(HealthCheck))
+BOUNDED = settings(effort(5), derandomize=FUZZ == 1, suppress_health_check=list(HealthCheck))
 MEANT: Mapping[str, list[Any]] = {
     "/api/v1/maintenance": [positive_data_acceptance],  # a window may be over already
     "/api/v1/alertmanager": [negative_data_rejection],  # one bad alert costs itself alone
