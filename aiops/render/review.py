@@ -6,7 +6,7 @@ Everything that comes from outside is escaped; a chart is inline SVG whose words
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from math import nan
+from math import isnan, nan
 
 from aiops.kit.text import printable
 from aiops.render.review_parts import (
@@ -210,7 +210,7 @@ def _sections(review: Review) -> Iterator[_Section]:
 
 def _state(review: Review) -> Iterator[_Section]:
     """Budgets and replicas, as they stood when they were kept last."""
-    known = review.known_at == review.known_at
+    known = not isnan(review.known_at)
     empty = "None." if known else "Unknown: no snapshot of a daemon could be read."
     of = f"As it stood at {stamp(review.known_at)} UTC. " if known else ""
     yield _Section(

@@ -180,6 +180,27 @@ async def test_histories_outlive_the_process() -> None:
         second.restore(broken)
 
 
+async def test_what_was_advised_outlives_the_process_too() -> None:
+    fleet = Fleet()
+    first = Capacity(SETTINGS, fleet.time)
+    for ticks, lies in ((400, {}), (60, {}), (12, {"running": float("nan")}), (6, {"running": float("nan")})):
+        fleet.tick(ticks, **lies)
+        await first.step(fleet.ring)
+    second = Capacity(SETTINGS, fleet.time)
+    second.restore(first.state())
+    ours, theirs = second._pools[POOL], first._pools[POOL]
+    assert ours.needed == theirs.needed
+    assert ours.track.counts == theirs.track.counts
+    assert sum(ours.track.counts.values()) > 0
+    (silence,) = ours.silent
+    assert silence.ended - silence.begun == 6 * TICK, "one time without advice, as long as it lasted"
+    assert "running" in silence.reason
+    fleet.tick(60)
+    await second.step(fleet.ring)
+    (over,) = second._pools[POOL].silent
+    assert over.ended - over.begun == 6 * TICK, "nobody knows how long it lasted while there was no process"
+
+
 async def test_a_step_that_still_runs_is_not_started_again() -> None:
     fleet = Fleet()
     fleet.tick(400)
