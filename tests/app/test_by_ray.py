@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,23 @@ pytestmark = pytest.mark.timeout(180)  # a cluster takes seconds to start, and m
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80_000_000)
+    services = ray._private.services
+    ask = services.get_node
+
+    def patient(*node: object) -> object:
+        """Ray gives its own processes half a minute to start, which is little on a machine that others use too."""
+        deadline = time.monotonic() + 120.0
+        while True:
+            try:
+                return ask(*node)
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services, "get_node", patient)
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80_000_000)
     assert ray.util.get_node_ip_address() == "127.0.0.1"
     yield
     ray.shutdown()
