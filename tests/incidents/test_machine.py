@@ -154,8 +154,9 @@ def test_going_on_from_kept_alerts_is_as_if_nothing_had_happened(
     told_in_parts = run(first, marks[:cut])
     second.restore([replace(alert) for alert in first.alerts.values()], at=START + (cut - 1) * STEP if cut else None)
     told_in_parts += run(second, marks[cut:], START + cut * STEP)
-    assert told_in_parts == told
-    assert dict(second.alerts) == dict(whole.alerts)
+    # As text: from Python 3.13 on an unknown number in a record equals not even itself.
+    assert repr(told_in_parts) == repr(told)
+    assert {key: repr(one) for key, one in second.alerts.items()} == {k: repr(one) for k, one in whole.alerts.items()}
 
 
 @given(timings(), STREAMS)
@@ -445,7 +446,7 @@ def test_a_relapse_that_comes_to_nothing_is_resolved_again_and_forgotten_in_time
 def test_transitions_come_in_the_same_order_whatever_the_order_of_the_verdicts() -> None:
     orders = [{KEY: verdict(), OTHER: verdict()}, {OTHER: verdict(), KEY: verdict()}]
     first, second = (machine_of().step(START, Verdicts(breaches)) for breaches in orders)
-    assert first == second
+    assert repr(first) == repr(second)
     assert [t.alert.key for t in first] == [KEY, OTHER]
 
 
