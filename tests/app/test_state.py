@@ -83,7 +83,8 @@ async def test_nothing_that_was_said_is_on_the_disk(fleet: Fleet, tmp_path: Path
     files = shown(state)
     assert {"archive.sqlite-wal", "snapshot.npz"} <= running_files.keys()
     for name, content in [*running_files.items(), *files.items()]:
-        for word in (b"canary", b"Xid", b"took", b"cannot be read", b"out of bounds"):
+        # None so short that what is sealed, in base64, has it by chance: three letters were there once in 25 runs.
+        for word in (b"canary", b"Xid 79", b" took ", b"cannot be read", b"out of bounds"):
             assert word not in content, (name, word)
     assert main(["state", "unseal", f"--storage.path={state}"]) == 1, "the keys have to be named"
     with pytest.MonkeyPatch.context() as patch:
