@@ -8,6 +8,7 @@ only what changed. Every answer says where it comes from.
 import re
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,8 @@ class Knowledge:
         self._lock = threading.Lock()
         self._stamps: dict[str, tuple[int, int]] = {}
         self._connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        # Nobody closes a daemon that never ran, and from Python 3.13 on an open connection complains when it goes.
+        weakref.finalize(self, self._connection.close)
         for statement in (
             "CREATE TABLE pages (id INTEGER PRIMARY KEY, place TEXT UNIQUE, kind TEXT, title TEXT, text TEXT)",
             "CREATE TABLE keys (key TEXT, page INTEGER, PRIMARY KEY (key, page)) WITHOUT ROWID",

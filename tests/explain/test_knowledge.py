@@ -1,6 +1,8 @@
 """Runbooks and past incidents are found by key, by words of both languages, and say where they are from."""
 
+import gc
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -94,3 +96,12 @@ def test_no_question_breaks_the_search(text: str) -> None:
     knowledge.put(Page("p", "runbook", "Title", "NEAR AND OR NOT * ^ body 风扇"))
     assert isinstance(knowledge.search(text, [text]), tuple)
     knowledge.close()
+
+
+def test_what_nobody_closed_is_closed_when_it_goes() -> None:
+    knowledge = Knowledge()
+    connection = knowledge._connection
+    del knowledge
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError):
+        connection.execute("SELECT 1")
