@@ -1,4 +1,4 @@
-"""How cost grows with the fleet, past one process too, beside bands in PromQL: prints one JSON document.
+"""How cost grows with the fleet, past one process too, beside bands in PromQL and Netdata: prints one JSON document.
 
 Every size runs in a process of its own, one after the other: a whole turn of the daemon's pipeline (append, add up
 pools, score, decide, group, learn) for replicas of 20 series in pools of 250, CPU time of the process, median, without
@@ -17,9 +17,11 @@ point.
     CPU of a real Prometheus for one evaluation, per series with a sample every 30 s: mean and deviation of an hour;
     with the mean of 26 hours of a series beside them, which is what recording rules read that keep the deviation; and
     the bands of ``live.py``, which record nothing. By queries at the newest sample: a rule would also write the result.
+``netdata``
+    CPU of Netdata's agent for taking in and storing as many dimensions (:mod:`benchmarks.netdata`), up to 100 000.
 
 Usage: ``python benchmarks/scale.py [series …]``. Needs 8 GiB for a million series; without prometheus and promtool
-there is no ``rules``.
+there is no ``rules``, without netdata a reason in its place.
 """
 
 import asyncio
@@ -56,6 +58,7 @@ UNREAD_HISTOGRAMS = 17
 """Of a page, that no signal is made of; with them it has as many samples as that of a vLLM with one engine."""
 EVALUATIONS = 5
 SERVICES_PER_FAULT = 40
+MOST_FOR_NETDATA = 100_000
 SIGNALS = (
     ("running", ""), ("queue_len", ""), ("max_running", ""), ("arrivals", ""), ("finished", ""), ("errors", ""),
     ("tokens_in", ""), ("tokens_out", ""), ("kv_use", ""), ("preemptions", ""),
@@ -258,6 +261,9 @@ def main(sizes: list[int]) -> None:
     }
     shards = [child("turns", sizes[-1], index, SHARDS, ROWS) for index in range(SHARDS)]
     document = {"sizes": found, "growth": growth, "shards": shards, "pages": child("pages", PAGES)}
+    from benchmarks import netdata
+
+    document["netdata"] = netdata.costs([size for size in sizes if size <= MOST_FOR_NETDATA])
     if shutil.which("prometheus") and shutil.which("promtool"):
         document["rules"] = asyncio.run(rules())
     print(json.dumps(document, indent=2))

@@ -193,7 +193,6 @@ class Archive:
             How many records there are, and why those that do not open stay as they are.
         """
         problems: list[str] = []
-
         count = 0
 
         def anew(raw: bytes) -> str:
