@@ -161,7 +161,7 @@ def test_a_key_that_comes_late_is_waited_for(path: Path, file: Path) -> None:
     file.touch(mode=0o600)
     file.write_bytes(kept)
     assert journal.flush(20)
-    assert journal.health().problem == ""
+    eventually(lambda: journal.health().problem == "")
     assert journal.close(10)
     assert ArchiveView(path, Keyring(file)).recent_marks(9) == [mark(1)]
     assert words_in(path.parent) == set()
