@@ -136,7 +136,9 @@ async def test_what_the_disk_did_not_take_is_asked_for_again_and_is_no_news_then
 ) -> None:
     house.run(1)
     monkeypatch.setattr("aiops.app.inbound._KEEP_SECONDS", 0.05)
-    monkeypatch.setattr(Archive, "write", Mock(side_effect=sqlite3.OperationalError("database or disk is full")))
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+    monkeypatch.setattr(Archive, "write", Mock(side_effect=full))
     with pytest.raises(Refused, match="send it again") as refused:
         await house.daemon.inbound.told([house.told()])
     assert refused.value.status == 503
