@@ -58,11 +58,12 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.view = ArchiveView(path / "a.sqlite")
-        self.journal = Journal(path / "a.sqlite", retention_seconds=1e9, max_bytes=10**9)
+        self.journal = Journal(path / "a.sqlite", retention_seconds=1e10, max_bytes=10**9)
         self.journal.start()
 
     def save(self, transitions: Iterable[Transition]) -> None:
         self.journal.save(transitions=transitions)
+        assert self.journal.flush(10), "the backlog does not hold what two of these may be"
 
     def started(self, now: float) -> Spending:
         assert self.journal.flush(10)

@@ -92,7 +92,7 @@ def test_what_was_said_is_never_changed(run: Run) -> None:
 
 
 def test_it_survives_a_restart(run: Run, tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "a.sqlite", retention_seconds=1e9, max_bytes=1 << 30, clock=SYSTEM_CLOCK)
+    journal = Journal(tmp_path / "a.sqlite", retention_seconds=1e10, max_bytes=1 << 30, clock=SYSTEM_CLOCK)
     journal.start()
     journal.save(incidents=run.pipeline.grouping.incidents.values(), told=run.told)
     assert journal.close()

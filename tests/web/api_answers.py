@@ -31,6 +31,15 @@ async def answers(session: ClientSession) -> Mapping[str, Any]:
             assert answer.status in (200, 202), (path, await answer.text())
             return (await answer.json())["data"]
 
+    async def stuck_one() -> Any:
+        """The incident of the replica that hangs, as soon as it is open."""
+        async with asyncio.timeout(30.0):
+            while True:
+                for one in (await get("incidents"))["incidents"]:
+                    if any(member["alertname"] == "EngineStuck" for member in one["alerts"]):
+                        return one
+                await asyncio.sleep(0.1)
+
     async def kept(path: str) -> Any:
         """What is there as soon as the diagnosis is made and written."""
         async with asyncio.timeout(30.0):
@@ -40,8 +49,7 @@ async def answers(session: ClientSession) -> Mapping[str, Any]:
                         return (await answer.json())["data"]
                 await asyncio.sleep(0.1)
 
-    incidents = (await get("incidents"))["incidents"]
-    stuck = next(one for one in incidents if any(member["alertname"] == "EngineStuck" for member in one["alerts"]))
+    stuck = await stuck_one()
     target = next(one for one in (await get("targets"))["activeTargets"] if one["health"] == "up")["source"]
     now = (await get("signals/range?signal=queue_len&entity=replica"))["at"][-1]
     pool = (await get("recommendations"))["recommendations"][0]["pool"]
