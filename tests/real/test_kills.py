@@ -18,7 +18,7 @@ from tests.real.alertmanager import People, alone
 from tests.real.programs import Program, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120 + 30 * SOAK)]
-KILLS = 10 * SOAK
+KILLS = 10 * SOAK if SOAK > 1 else 6
 # Everything is imported once, and every life of the daemon is a fork: so most of it is not start-up. Some end while it
 # starts, most after some turns and at any point of the next one, so that they last as many turns on a slow machine.
 LIVES = """
