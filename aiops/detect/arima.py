@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from aiops.detect import arima_filter as af
 from aiops.detect.arima_season import seasonal
-from aiops.detect.band import Floats, distance, half_width
+from aiops.detect.band import Floats, banded, distance, half_width
 from aiops.detect.base import Scores, Window
 from aiops.detect.fitting import Arrays
 from aiops.detect.policy import Compiler
@@ -87,17 +87,7 @@ class Arima:
         view, policy = self._view(window), self._policy.columns(window)
         expected = np.where(view.ready, view.expected, np.nan)
         with np.errstate(over="ignore"):  # beyond float32 there is no bound
-            return Scores(
-                *(
-                    array.astype(np.float32)
-                    for array in (
-                        view.score,
-                        expected,
-                        expected - view.half + policy.open_below,
-                        expected + view.half + policy.open_above,
-                    )
-                )
-            )
+            return banded(view.score, expected, view.half, policy)
 
     def learn(self, window: Window, quiet: NDArray[np.bool_]) -> None:
         """Show the newest row to the models where ``quiet``; elsewhere their forecast stands in."""

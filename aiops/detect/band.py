@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aiops.detect.base import Scores
 from aiops.detect.policy import PolicyColumns
 
 Floats = NDArray[np.floating[Any]]
@@ -32,3 +33,9 @@ def distance(residual: Floats, half: Floats, policy: PolicyColumns) -> Floats:
     score /= half
     score += 0.0  # turns −0 into 0, for people
     return score
+
+
+def banded(score: Floats, expected: Floats, half: Floats, policy: PolicyColumns) -> Scores:
+    """What a detector says of a row, float32 [capacity]; the side that does not hurt has an infinite bound."""
+    bounds = expected - half + policy.open_below, expected + half + policy.open_above
+    return Scores(*(part.astype(np.float32, copy=False) for part in (score, expected, *bounds)))

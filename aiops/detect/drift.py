@@ -23,7 +23,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from aiops.detect.band import Floats, distance, half_width
+from aiops.detect.band import Floats, banded, distance, half_width
 from aiops.detect.base import Scores, Window
 from aiops.detect.columns import ColumnState
 from aiops.detect.policy import Compiler
@@ -89,7 +89,7 @@ class Drift:
         expected = window.values[-1] - move
         half = self._half(expected, window)
         score = distance(np.where(np.isfinite(expected), move, np.float32(np.nan)), half, policy)
-        return Scores(score, expected, expected - half + policy.open_below, expected + half + policy.open_above)
+        return banded(score, expected, half, policy)
 
     def learn(self, window: Window, quiet: NDArray[np.bool_]) -> None:
         """Take the newest row into its bucket: where ``quiet``, and where it is this detector that is not."""

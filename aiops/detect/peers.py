@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aiops.detect.band import Floats, distance, half_width
+from aiops.detect.band import Floats, banded, distance, half_width
 from aiops.detect.base import Scores, Window
 from aiops.detect.columns import ColumnState
 from aiops.detect.groups import group_of
@@ -110,12 +110,7 @@ class Peers:
     def score(self, window: Window) -> Scores:
         """Judge the newest row; the side that does not hurt has an infinite bound."""
         view, policy = self._view(window), self._policy.columns(window)
-        return Scores(
-            view.score.astype(np.float32),
-            view.expected,
-            (view.expected - view.half + policy.open_below).astype(np.float32),
-            (view.expected + view.half + policy.open_above).astype(np.float32),
-        )
+        return banded(view.score, view.expected, view.half, policy)
 
     def learn(self, window: Window, quiet: NDArray[np.bool_]) -> None:
         """Take in how far each member was from its peers: where ``quiet``, and at the onset of a run."""

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aiops.detect.band import Floats, distance, half_width
+from aiops.detect.band import Floats, banded, distance, half_width
 from aiops.detect.base import Scores, Window
 from aiops.detect.columns import ColumnState
 from aiops.detect.groups import group_of
@@ -152,12 +152,7 @@ class Residual:
         """Judge the newest row; the side that does not hurt has an infinite bound."""
         view, policy = self._view(window), self._policy.columns(window)
         with np.errstate(over="ignore"):  # beyond float32 there is no bound
-            return Scores(
-                view.score.astype(np.float32),
-                view.expected.astype(np.float32),
-                (view.expected - view.half + policy.open_below).astype(np.float32),
-                (view.expected + view.half + policy.open_above).astype(np.float32),
-            )
+            return banded(view.score, view.expected, view.half, policy)
 
     def learn(self, window: Window, quiet: NDArray[np.bool_]) -> None:
         """Take in the newest row: the line where ``quiet``, the noise also at the onset of a run."""

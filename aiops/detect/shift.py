@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aiops.detect.band import distance
+from aiops.detect.band import banded, distance
 from aiops.detect.base import Scores, Window
 from aiops.detect.columns import ColumnState
 from aiops.detect.policy import Compiler
@@ -76,13 +76,7 @@ class Shift:
     def score(self, window: Window) -> Scores:
         """Judge the newest row; the side that does not hurt has an infinite bound."""
         view, policy = self._view(window), self._policy.columns(window)
-        expected = window.values[-1] - view.move
-        return Scores(
-            view.score,
-            expected,
-            expected - view.half + policy.open_below,
-            expected + view.half + policy.open_above,
-        )
+        return banded(view.score, window.values[-1] - view.move, view.half, policy)
 
     def learn(self, window: Window, quiet: NDArray[np.bool_]) -> None:
         """Take the newest row into the sums: both ways where ``quiet``, else only where they fall."""
