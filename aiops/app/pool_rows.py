@@ -164,7 +164,7 @@ class Gatherer:
 def own_pools(pools: Collection[Entity]) -> list[Entity]:
     """All but the views that gateways have of pools which are there themselves."""
     behind = [pool for pool in pools if not is_gateway(pool)]
-    return [pool for pool in pools if not any(fronts(pool, other) for other in behind)]
+    return [pool for pool in pools if not (is_gateway(pool) and any(fronts(pool, other) for other in behind))]
 
 
 def gateway_queue(pools: Mapping[Entity, PoolRows], pool: Entity) -> float:
