@@ -30,6 +30,7 @@ from aiops.app.config import Config
 from aiops.app.daemon import Daemon
 from aiops.app.presets import engine_profiles
 from aiops.app.rule_pack import pack
+from aiops.capacity.settings import CapacitySettings
 from aiops.collect.nvml_watch import Enabled, NvmlSettings
 from aiops.collect.settings import JobSettings, ScrapeSettings, TargetSettings
 from aiops.lab.fleet import Fleet
@@ -187,6 +188,7 @@ async def scene(stage: Stage, captures: Path, tmp_path_factory: pytest.TempPathF
                 config.write_text(json.dumps({"global": times, "rule_files": rules, "scrape_configs": jobs}))
                 program.send_signal(SIGHUP)
                 await until(lambda: stage.read == set(stage.names), 30, "a first scrape of every page")
+                await until(daemon.has_advised, 30, "a first advice, which its counters begin with")
                 await asyncio.sleep(3)
                 stage.began = time.time()
                 await asyncio.sleep(GROW_SECONDS + 3)
@@ -243,6 +245,10 @@ class Watching:
     address: str
     fleet: list[str]
 
+    async def has_advised(self) -> bool:
+        async with ClientSession() as session, session.get(f"http://{self.address}/metrics") as answer:
+            return "aiops_recommendation_outcomes_total{" in await answer.text()
+
 
 @contextlib.asynccontextmanager
 async def _daemon(folder: Path, pages: Mapping[str, str]) -> AsyncIterator[Watching]:
@@ -262,6 +268,7 @@ async def _daemon(folder: Path, pages: Mapping[str, str]) -> AsyncIterator[Watch
                 )
             ),
             nvml=NvmlSettings(enabled=Enabled.OFF),
+            capacity=CapacitySettings(interval=1.0, step=1.0),
             store=StoreSettings(directory=folder / "state"),
             web=WebSettings(listen_address="127.0.0.1:0"),
         )
