@@ -179,8 +179,8 @@ class Machine:
         breaches, text = self._breaches_in(alert)
         if breaches >= self._timing(alert.key.rule).breach_points:
             return self._fired(alert, text, now)
-        # The only breach in the window begins a new run: a rare outlier must not date the next fault back.
-        return (replace(alert, started_at=now) if breaches == 1 else alert), otherwise
+        # The only breach that counts begins a new run: a rare outlier must not date the next fault back.
+        return (replace(alert, started_at=now) if self._breaches_that_count(alert) == 1 else alert), otherwise
 
     def _fired(self, alert: Alert, text: str, now: float) -> tuple[Alert, Reason]:
         often = self.firings(alert.key, now)
@@ -201,8 +201,9 @@ class Machine:
         """A point within bounds, of an alert that is pending or active."""
         moved = _judged(alert, 0, now)
         if alert.state is AlertState.PENDING:
-            breaches, text = self._breaches_in(moved)
-            return (moved, None) if breaches else self._calm(moved, Reason(ReasonKind.NOT_ENOUGH_BREACHES, text))
+            if self._breaches_that_count(moved):
+                return moved, None
+            return self._calm(moved, Reason(ReasonKind.NOT_ENOUGH_BREACHES, self._breaches_in(moved)[1]))
         moved = replace(moved, state=AlertState.RESOLVING, calm_seconds=alert.calm_seconds + waited)
         enough, text = self._clears_in(moved)
         if enough and not self.kept_by(moved):
@@ -295,6 +296,20 @@ class Machine:
         breaches = (alert.history & _newest(timing.window_points)).bit_count()
         # Before its first breach a series was fine, so the window is always full.
         return breaches, _count(breaches, timing.window_points, "out of bounds", timing.breach_points)
+
+    def _breaches_that_count(self, alert: Alert) -> int:
+        """Breaches that may yet be part of a firing: no window that holds K of N has room for more than N − K clear
+        points, so what has more behind it is over."""
+        timing = self._timing(alert.key.rule)
+        breaches, room = 0, timing.window_points - timing.breach_points
+        for age in range(timing.window_points):
+            if alert.history >> age & 1:
+                breaches += 1
+            elif room:
+                room -= 1
+            else:
+                break
+        return breaches
 
 
 def _planned(alert: Alert, reason: Reason | None, calendar: Calendar, *, began: bool) -> tuple[Alert, Reason | None]:

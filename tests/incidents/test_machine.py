@@ -84,7 +84,12 @@ class Oracle:
 
     @property
     def pending(self) -> bool:
-        return not self.active and "B" in self.run[-self.timing.window_points :]
+        """Whether a fault that begins now would fire sooner for what was seen before."""
+        needed = self.timing.breach_points
+        return not self.active and any(self._fires([*self.run, *"B" * more]) for more in range(1, needed))
+
+    def _fires(self, run: list[str]) -> bool:
+        return run[-self.timing.window_points :].count("B") >= self.timing.breach_points
 
     def _may_end(self) -> bool:
         flaps = self.fired >= self.settings.flap_limit and self.calm * STEP < self.settings.flap_calm
@@ -96,7 +101,7 @@ class Oracle:
             self.active, self.run, self.silent, self.ended_step = False, [], 0, self.step
 
     def _while_quiet(self) -> None:
-        if self.run[-self.timing.window_points :].count("B") >= self.timing.breach_points:
+        if self._fires(self.run):
             self.fired = self.fired + 1 if self.ended_step is not None else 1
             self.active, self.run, self.ended_step, self.firing, self.calm = True, [], None, 0, 0
         elif self.silent >= GONE_STEPS:

@@ -4,12 +4,16 @@ import { h } from "./dom.js";
 import { age, ago, clock, duration, entityName } from "./format.js";
 
 const SIGNS = { critical: "✕", warning: "!", info: "i", ok: "✓", silent: "?", resolved: "✓" };
+const SEVERITIES = ["critical", "warning", "info"];
 const WORDS = { silent: "no data", ok: "well" };
 
 /** Colour, sign and word together: colour alone tells some people nothing. */
 export function pill(health, text = WORDS[health] ?? health) {
   return h("span", { class: `pill ${health}` }, h("span", { "aria-hidden": "true" }, SIGNS[health] ?? "·"), ` ${text}`);
 }
+
+/** Sorting key: the worst first. */
+export const rank = (severity) => SEVERITIES.indexOf(severity);
 
 /** A moment as `4 min ago`, with the exact time to see. */
 export function when(stamp) {

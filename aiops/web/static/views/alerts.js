@@ -1,9 +1,9 @@
-// Every alert that is not inactive, the newest first, as receivers are told.
+// Every alert that is not inactive, as receivers are told: the worst first, of these the newest.
 
 import { get } from "../api.js";
 import { h, table } from "../dom.js";
 import { exploreLink } from "../format.js";
-import { pill, when, where } from "../parts.js";
+import { pill, rank, when, where } from "../parts.js";
 
 const ORDER = ["firing", "resolving", "pending", "resolved"];
 
@@ -11,7 +11,8 @@ export default function alerts() {
   return {
     load: async () => (await get("alerts")).alerts,
     render(all) {
-      const groups = ORDER.map((state) => [state, all.filter((one) => one.state === state)]).filter(([, some]) => some.length);
+      const sorted = [...all].sort((a, b) => rank(a.labels.severity) - rank(b.labels.severity));
+      const groups = ORDER.map((state) => [state, sorted.filter((one) => one.state === state)]).filter(([, some]) => some.length);
       return [
         h("h1", null, "Alerts"),
         groups.length ? null : h("p", { class: "calm" }, "No alert is pending or firing."),

@@ -16,18 +16,23 @@ export default function detectors() {
         [one.name, one.adviser ? "adviser: its votes stand beside alerts" : "judge", number(one.judged), number(one.outside)]),
       "Statistics are off (detect.enabled).", "Detectors"),
       heading("Rules", "open one to see its condition"),
-      h("div", { class: "rules" }, [...data.rules].sort((a, b) => rank(a) - rank(b)).map(rule)),
+      h("div", { class: "rules" }, [...data.rules].sort((a, b) => order(a) - order(b)).map(rule)),
     ],
   };
 }
 
-const blind = (one) => (one.watched === null ? one.missing.length > 0 : one.outside + one.fine === 0);
-const rank = (one) => (one.active ? 0 : one.outside ? 1 : blind(one) ? 3 : 2);
+const unjudged = (one) => (one.watched === null ? one.missing.length > 0 : one.outside + one.fine === 0);
+const blind = (one) => unjudged(one) && one.missing.length > 0;
+const order = (one) => (one.active ? 0 : one.outside ? 1 : blind(one) ? 4 : unjudged(one) ? 3 : 2);
+
+function state(one) {
+  if (one.active) return pill(one.severity, `${one.active} firing`);
+  return unjudged(one) ? pill("silent", blind(one) ? "blind" : "not judged yet") : pill("ok", "quiet");
+}
 
 function rule(one) {
   return h("details", { class: "rule", "data-key": one.name },
-    h("summary", null, pill(one.active ? one.severity : blind(one) ? "silent" : "ok", one.active ? `${one.active} firing` : blind(one) ? "blind" : "quiet"),
-      h("strong", null, ` ${one.name} `), h("span", { class: "dim" }, why(one))),
+    h("summary", null, state(one), h("strong", null, ` ${one.name} `), h("span", { class: "dim" }, why(one))),
     h("p", null, one.description || one.summary),
     one.condition ? h("p", null, h("code", null, one.condition)) : null,
     h("p", { class: "dim" }, `${one.severity}; fires after ${one.fires}, resolves after ${one.resolves}. `,
@@ -41,7 +46,7 @@ function why(one) {
     return one.missing.length ? `nothing reports ${one.missing.join(", ")}` : "looks at sources and events";
   }
   const unknown = one.watched - one.outside - one.fine;
-  if (blind(one) && one.missing.length) return `looks at ${one.watched}, but nothing reports ${one.missing.join(", ")}`;
+  if (blind(one)) return `looks at ${one.watched}, but nothing reports ${one.missing.join(", ")}`;
   return [`looks at ${one.watched}`, `${one.outside} out of bounds`, `${one.fine} fine`,
     unknown ? `${unknown} not known: too little seen, or no number now` : ""].filter(Boolean).join(", ");
 }

@@ -3,14 +3,14 @@
 import { get } from "../api.js";
 import { clipped, h } from "../dom.js";
 import { clock, entityName, entityText, exploreLink, number, samePool, whole } from "../format.js";
-import { bar, heading, lasting, left, pill, stat, stats, when } from "../parts.js";
+import { bar, heading, lasting, left, pill, rank, stat, stats, when } from "../parts.js";
 
 export default function overview() {
   return {
     async load() {
       const [fleet, incidents, advice, slo, maintenance] = await Promise.all(
         ["fleet", "incidents", "recommendations", "slo", "maintenance"].map((path) => get(path)));
-      const open = incidents.incidents.filter((one) => one.state === "open").sort((a, b) => rank(a) - rank(b));
+      const open = incidents.incidents.filter((one) => one.state === "open").sort((a, b) => rank(a.severity) - rank(b.severity));
       const told = await Promise.all(open.slice(0, MOST_TOLD).map((one) => get(`incidents/${encodeURIComponent(one.id)}`).catch(() => null)));
       return { fleet, open, over: incidents.incidents.filter((one) => one.state !== "open"), slo, maintenance,
         told: told.map((one) => one?.incident ?? null), advice: advice.recommendations };
@@ -32,7 +32,6 @@ export default function overview() {
 
 const MOST_TILES = 12;
 const MOST_TOLD = 5;
-const rank = (incident) => ["critical", "warning", "info"].indexOf(incident.severity);
 
 function headline(fleet, open) {
   const replicas = fleet.pools.flatMap((pool) => pool.replicas);
