@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from aiops.app.advice_view import exhaustion_record, point_record, track_record, waste_record
 from aiops.app.load_fits import LoadFits
-from aiops.app.pool_rows import Gatherer, PoolRows, gateway_queue, own_pools, throttled_share
+from aiops.app.pool_rows import Gatherer, PoolRows, gateway_queue, own_pools, stuck_replicas, throttled_share
 from aiops.capacity.arima import Arima
 from aiops.capacity.exhaustion import Exhaustion, time_to_exhaustion
 from aiops.capacity.follow import Followed, Track
@@ -27,6 +27,7 @@ from aiops.capacity.observed import COLUMNS, NAN, History
 from aiops.capacity.scaling import Memory, Recommendation, Situation, recommend
 from aiops.capacity.settings import CapacitySettings, PoolLimits
 from aiops.capacity.waste import Waste, waste_of
+from aiops.incidents.alert import Alert
 from aiops.kit.clock import Clock
 from aiops.kit.log import OnChange
 from aiops.notify.notice import rfc3339
@@ -123,8 +124,10 @@ class Capacity:
         kept = {name: getattr(self.settings, name) for name in ("step", "history", "interval", "enabled")}
         self.settings = settings.model_copy(update=kept)
 
-    async def step(self, ring: Ring) -> list[Mark]:
+    async def step(self, ring: Ring, alerts: Collection[Alert] = ()) -> list[Mark]:
         """Look at every pool once; returns marks of what was advised and of how earlier advice did.
+
+        ``alerts`` tell which replicas are stuck.
 
         Raises
         ------
@@ -145,7 +148,7 @@ class Capacity:
             if key is not None and key.signal in _RUNS_OUT and not key.stat
         }
         pools = {pool: self._pools.setdefault(pool, Pool(pool_name(pool))) for pool in own_pools(rows)}
-
+        stuck = {pool: stuck_replicas(alerts, pool) for pool in pools}
         models = dict(self.loads.models)
 
         def think() -> list[Mark]:
@@ -159,6 +162,7 @@ class Capacity:
                     now,
                     throttled=throttled,
                     waiting=gateway_queue(rows, pool),
+                    stuck=stuck[pool],
                     arima=models.get(kept.name, ()),
                 )
             ]
@@ -190,6 +194,7 @@ class Capacity:
         *,
         throttled: float,
         waiting: float,
+        stuck: tuple[str, ...],
         arima: tuple[Arima, ...],
     ) -> Iterator[Mark]:
         """One pool; runs in the thread and touches nothing but its arguments."""
@@ -202,7 +207,7 @@ class Capacity:
         situation = Situation(
             now, 0 if isnan(replicas) else int(replicas), kept.lead.seconds,
             tuple((max(0.0, at - now), 1) for at in rows.coming), rows.doubts, rows.unresolved, throttled, waiting,
-            arima,
+            stuck, arima,
         )  # fmt: skip
         silent = kept.advice is not None and kept.advice.desired is None
         advice = kept.advice = recommend(history, situation, kept.memory, self.settings, limits)

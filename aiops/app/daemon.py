@@ -282,7 +282,7 @@ class Daemon:
         self.server.events.publish({"at": rfc3339(now), "changed": bool(outcome.transitions)})
 
     async def _advise(self) -> None:
-        self._note(await self.capacity.step(self.pipeline.ring))
+        self._note(await self.capacity.step(self.pipeline.ring, self.pipeline.machine.alerts.values()))
         self.pipeline.leads = self.capacity.leads()
 
     async def _act(self) -> None:

@@ -3,7 +3,7 @@
 Belongs to the event loop, because the ring does; copies a few hundred numbers and computes nothing that takes time.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from aiops.capacity.lead import Lead, lead_of
 from aiops.capacity.observed import NAN, History, believable
 from aiops.detect.base import Window
+from aiops.incidents.alert import Alert
 from aiops.signals.topology import fronts, is_gateway, pool_of
 from aiops.signals.types import Entity, EntityKind, SeriesKey
 from aiops.store.ring import Latest, Ring
@@ -32,6 +33,7 @@ _ROLES = ("arrivals", "running", "queue_len", "ready")
 _LONGEST_START_SECONDS = 3600.0
 _STARTS = 10
 _FORGOTTEN_SECONDS = 3600.0
+STUCK_RULES = ("EngineStuck", "EngineIdleWithQueue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,15 +170,21 @@ def own_pools(pools: Collection[Entity]) -> list[Entity]:
 
 
 def gateway_queue(pools: Mapping[Entity, PoolRows], pool: Entity) -> float:
-    """Requests that wait in pools of the same model that run nothing themselves: gateways."""
+    """Requests that waited in the last two minutes in pools of the same model that run nothing themselves: gateways."""
     model = pool.label("model_name")
     found = [
-        rows.history.now("queue_len")
+        rows.history.recent("queue_len", 120.0)
         for other, rows in pools.items()
         if other != pool and other.label("model_name") == model and np.isnan(rows.history.now("running"))
     ]
     known = [value for value in found if not np.isnan(value)]
     return sum(known) if known else NAN
+
+
+def stuck_replicas(alerts: Iterable[Alert], pool: Entity) -> tuple[str, ...]:
+    """Replicas of a pool that hold requests and make no progress, by the rules that say so."""
+    found = {one.key.series.entity for one in alerts if one.active and one.key.rule in STUCK_RULES}
+    return tuple(sorted(one.label("instance") or str(one) for one in found if pool_of(one) == pool))
 
 
 def throttled_share(window: Window) -> float:

@@ -1,9 +1,13 @@
 """What limits a pool, by name, with the numbers that say so, and what would help.
 
-More replicas are the answer to three of seven limits. Against the others they cost money and change nothing, so the
-answer names the setting instead. GPU utilisation takes no part: it was measured to fall under overload.
+Where requests wait although there is room for them elsewhere, more replicas cost money and change nothing: behind a
+gateway that holds requests back, on a replica that is stuck, on one that gets more than its share. Then the answer
+names the setting instead. Reduced clocks are another matter: a busy GPU at its power limit is an ordinary sight, and
+one more replica relieves also a pool of slow ones. GPU utilisation takes no part: it was measured to fall under
+overload.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isnan
@@ -32,6 +36,7 @@ class Limit(StrEnum):
     PREFILL = "prefill"
     GATEWAY = "gateway_queue"
     THROTTLED = "throttled_gpus"
+    STUCK = "stuck_replica"
     IMBALANCE = "replica_imbalance"
 
 
@@ -56,7 +61,12 @@ class Binding:
 
 
 def binding_constraint(
-    history: History, engine: Engine | None, *, throttled: float = NAN, gateway_queue: float = NAN
+    history: History,
+    engine: Engine | None,
+    *,
+    throttled: float = NAN,
+    gateway_queue: float = NAN,
+    stuck: Sequence[str] = (),
 ) -> Binding:
     """Name the limit of the last two minutes.
 
@@ -66,22 +76,25 @@ def binding_constraint(
         Share of the pool's GPUs whose clocks are held for heat or power, 0 – 1; NaN = unknown.
     gateway_queue
         Requests that wait in front of the engines; NaN = unknown.
+    stuck
+        Replicas that hold requests and make no progress.
     """
     queue, running = history.recent("queue_len", _RECENT_SECONDS), history.recent("running", _RECENT_SECONDS)
     ready, kv = history.recent("ready", _RECENT_SECONDS), history.recent("kv_use", _RECENT_SECONDS)
     each = running / ready if ready > 0.0 else NAN
     waiting = queue >= 1.0
-    if throttled >= _THROTTLED:
-        return Binding(
-            Limit.THROTTLED, (f"{throttled:.0%} of the GPUs run at reduced clocks",), relieved_by_replicas=False,
-            advice="fix cooling or raise the power limit: a new replica would be throttled like the others",
-        )  # fmt: skip
     if gateway_queue >= 1.0 and not waiting and not _full(history, engine):
         return Binding(
             Limit.GATEWAY, (f"{gateway_queue:.0f} requests wait in the gateway, {queue:.0f} in the engines",),
-            relieved_by_replicas=False, advice="raise the gateway's concurrency limit; the engines have room",
+            relieved_by_replicas=False, advice="raise the gateway's concurrency limit: the engines have room",
         )  # fmt: skip
-    uneven = _imbalance(history, engine, each, waiting=waiting)
+    uneven = _uneven(history, engine, each, stuck) if waiting else None
+    if throttled >= _THROTTLED and not (uneven and uneven.limit is Limit.STUCK):
+        evidence = (f"{throttled:.0%} of the GPUs run at reduced clocks", *(uneven.evidence if uneven else ()))
+        return Binding(
+            Limit.THROTTLED, evidence, relieved_by_replicas=uneven is None,
+            advice="fix cooling or raise the power limit: a new replica under the same limit will be throttled too",
+        )  # fmt: skip
     if uneven is not None:
         return uneven
     if waiting:
@@ -102,11 +115,18 @@ def _full(history: History, engine: Engine | None) -> bool:
     return bool((newest >= _FULL * slots).any())
 
 
-def _imbalance(history: History, engine: Engine | None, each: float, *, waiting: bool) -> Binding | None:
-    """One replica far fuller than the mean while others have room."""
+def _uneven(history: History, engine: Engine | None, each: float, stuck: Sequence[str]) -> Binding | None:
+    """Requests wait on one replica while others have room."""
     busiest, idle = history.recent("busiest", _RECENT_SECONDS), history.recent("idle", _RECENT_SECONDS)
+    if _full(history, engine) and not idle >= 1.0:
+        return None
+    if stuck:
+        return Binding(
+            Limit.STUCK, tuple(f"{name} holds requests and makes no progress" for name in stuck),
+            relieved_by_replicas=False, advice="restart it, and send it nothing until then",
+        )  # fmt: skip
     mean = each + history.recent("queue_len", _RECENT_SECONDS) / history.recent("ready", _RECENT_SECONDS)
-    if not waiting or not busiest >= _UNEVEN * max(mean, 1.0) or (_full(history, engine) and not idle >= 1.0):
+    if not busiest >= _UNEVEN * max(mean, 1.0):
         return None
     return Binding(
         Limit.IMBALANCE, (f"the fullest replica holds {busiest:.0f} requests, the mean {mean:.1f}",),

@@ -18,7 +18,7 @@ from aiops.capacity.models import WhatIf, learn_shape
 from aiops.capacity.observed import NAN, History
 from aiops.capacity.placement import Placement, learn_placement
 from aiops.capacity.replay import Requests, Servers, draw
-from aiops.capacity.sizing import Engine, Outlook, Present, log_factor, observed_wait
+from aiops.capacity.sizing import JUDGED_SECONDS, Engine, Outlook, Present, log_factor, observed_wait
 from aiops.capacity.twin import EngineProfile, engine_waits
 from aiops.capacity.work import Counts, Floats, Intervals, peakedness
 
@@ -66,7 +66,7 @@ def _affordable(requests: float) -> int:
 
 
 def rival_factors(
-    engine: Engine, history: History, load: Floats, *, slo_seconds: float, seconds: float = 3600.0
+    engine: Engine, history: History, load: Floats, *, slo_seconds: float, seconds: float = JUDGED_SECONDS
 ) -> dict[str, float]:
     """Hold the twin and the stationary models against the waits of the last hour; empty when none were seen."""
     step = history.step_seconds

@@ -20,7 +20,17 @@ from aiops.capacity.observed import NAN, History
 from aiops.capacity.queueing import mmc
 from aiops.capacity.rivals import TRANSIENT, TWIN, Ahead, Judgement
 from aiops.capacity.settings import CapacitySettings, PoolLimits
-from aiops.capacity.sizing import Engine, Outlook, Present, in_flight, judge, learn_engine, load_of, outlook
+from aiops.capacity.sizing import (
+    JUDGED_SECONDS,
+    Engine,
+    Outlook,
+    Present,
+    in_flight,
+    judge,
+    learn_engine,
+    load_of,
+    outlook,
+)
 
 _ROLES = ("arrivals", "running", "queue_len", "ready")
 _DAY_SECONDS = 86_400.0
@@ -116,7 +126,7 @@ class Situation:
         Roles that no metric fills; nothing is recommended without them.
     arima
         Models of the load that the fit worker made.
-    throttled, gateway_queue
+    throttled, gateway_queue, stuck
         As in :func:`aiops.capacity.constraint.binding_constraint`.
     """
 
@@ -128,6 +138,7 @@ class Situation:
     unresolved: tuple[str, ...] = ()
     throttled: float = NAN
     gateway_queue: float = NAN
+    stuck: tuple[str, ...] = ()
     arima: tuple[Arima, ...] = ()
 
 
@@ -141,10 +152,21 @@ class Memory:
         (UTC seconds, number that the model gave), for the stabilisation.
     judgement
         How the models that take long to judge did.
+    uneven
+        (UTC seconds, limit) of when requests last waited although others had room.
     """
 
     wishes: deque[tuple[float, int]] = field(default_factory=deque)
     judgement: Judgement = field(default_factory=Judgement)
+    uneven: tuple[float, Binding] = (float("-inf"), Binding(Limit.NONE))
+
+    def behind(self, now: float, binding: Binding) -> Binding:
+        """The limit behind the waits that the models learn from: that of now, or, while nothing limits, of the hour
+        that they still look at. What a gateway holds back does not wait in engines, and teaches nothing."""
+        if not binding.relieved_by_replicas and binding.limit is not Limit.GATEWAY:
+            self.uneven = (now, binding)
+        at, last = self.uneven
+        return last if binding.limit is Limit.NONE and now - at < JUDGED_SECONDS else binding
 
     def highest(self, now: float, wish: int, window_seconds: float) -> int:
         """Remember a wish and return the highest of the window."""
@@ -165,10 +187,13 @@ def recommend(
         return replace(base, reason=silent, binding=binding_constraint(history, None))
     load, units = load_of(history)
     engine = learn_engine(history, units)
-    sides = {"throttled": situation.throttled, "gateway_queue": situation.gateway_queue}
+    binding = binding_constraint(
+        history, None if isinstance(engine, str) else engine,
+        throttled=situation.throttled, gateway_queue=situation.gateway_queue, stuck=situation.stuck,
+    )  # fmt: skip
+    limit = memory.behind(situation.now, binding)
     if isinstance(engine, str):
-        return replace(base, reason=engine, binding=binding_constraint(history, None, **sides))
-    binding = binding_constraint(history, engine, **sides)
+        return replace(base, reason=engine, binding=binding)
     plain, (engine, error) = engine, judge(engine, history, load, slo_seconds=limits.wait_slo)
     memory.judgement.renew(plain, history, load, slo_seconds=limits.wait_slo, transient=error)
     errors = {TRANSIENT: error, **memory.judgement.factors}
@@ -183,12 +208,9 @@ def recommend(
     if ahead is None:
         return replace(base, reason="too little of the load is known to forecast it")
     if base.error_ratio > settings.abstain_error:
-        limit = f"{settings.abstain_error:g} is the limit"
-        text = (
-            f"the best model, {model}, misses the waits of the last hour by a factor of {base.error_ratio:.1f}; {limit}"
-        )
-        return replace(base, reason=text)
-    return _Look(history, situation, engine, ahead, settings, limits).advice(base, memory)
+        text = f"the best model, {model}, misses the waits of the last hour by a factor of {base.error_ratio:.1f}"
+        return replace(base, reason=f"{text}; {settings.abstain_error:g} is the limit")
+    return _Look(history, situation, engine, plain, ahead, settings, limits).advice(base, memory, limit)
 
 
 def _silence(history: History, situation: Situation, settings: CapacitySettings) -> str:
@@ -210,30 +232,38 @@ def _silence(history: History, situation: Situation, settings: CapacitySettings)
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """Everything that one decision looks at."""
+    """Everything that one decision looks at; ``even`` is the engine before it learnt from waits."""
 
     history: History
     situation: Situation
     engine: Engine
+    even: Engine
     ahead: Forecast
     settings: CapacitySettings
     limits: PoolLimits
 
-    def advice(self, base: Recommendation, memory: Memory) -> Recommendation:
+    def advice(self, base: Recommendation, memory: Memory, limit: Binding) -> Recommendation:
         """Look ahead, choose, and keep within the limits."""
         seen = self._outlook(base.model)
-        chance = dict(zip(seen.replicas, seen.probability.tolist(), strict=True))
+        chance = _chance(seen)
         wish, why = self._wish(chance)
-        desired, held = self._limited(wish, memory)
+        held: tuple[str, ...] = ()
+        if wish > self.situation.replicas and not limit.relieved_by_replicas:
+            wish, why, held = self._unrelieved(wish, why, limit, lasts=limit is base.binding)
+        desired, more = self._limited(wish, memory)
         low, high = seen.band()
         points = zip(seen.replicas, seen.probability.tolist(), low.tolist(), high.tolist(), strict=True)
         return replace(
-            base, desired=desired, reason=why, held=tuple(held),
+            base, desired=desired, reason=why, held=(*held, *more),
             probability=chance.get(desired, NAN), probability_now=chance.get(self.situation.replicas, NAN),
             curve=tuple(CurvePoint(*point) for point in points), ahead=self._stages(seen), floor=self._floor(),
             method=self.ahead.method, load_now=float(self.ahead.path[0]), load_high=float(self.ahead.band(0.9).max()),
             lead_seconds=self.situation.lead_seconds, assumed=self.engine.assumed,
         )  # fmt: skip
+
+    def need(self) -> int:
+        """Replicas that this engine needs for the load."""
+        return self._wish(_chance(self._outlook(TRANSIENT)))[0]
 
     @property
     def _ready(self) -> int:
@@ -286,6 +316,17 @@ class _Look:
         count = min(max(count, now, ceil(work / self.engine.capacity)), self.limits.ceiling)
         share = chance.get(count, best)
         return count, f"no number of replicas keeps the promise in time; with {count} {share:.1%} of requests do"
+
+    def _unrelieved(self, wish: int, why: str, limit: Binding, *, lasts: bool) -> tuple[int, str, tuple[str, ...]]:
+        """Against a limit that replicas do not relieve, only those that the load needs on evenly filled replicas."""
+        enough = max(replace(self, engine=self.even).need(), self.situation.replicas)
+        if wish <= enough:
+            return wish, why, ()
+        name = str(limit.limit).replace("_", " ")
+        if not lasts:
+            return enough, f"{enough} are enough for the load; what waited in the last hour was due to {name}", ()
+        text = f"{enough} are enough for the load; the limit is {name}, and more replicas do not relieve it"
+        return enough, f"{text}: {limit.advice}", (f"{wish} would be needed if that stays",)
 
     def _limited(self, wish: int, memory: Memory) -> tuple[int, list[str]]:
         """Apply doubts, confirmation, stabilisation, tolerance, steps and bounds, in this order."""
@@ -345,3 +386,8 @@ class _Look:
             if waiting.tail(self.limits.wait_slo) <= 1.0 - self.limits.slo_target:
                 return float(count)
         return float(self.limits.ceiling)
+
+
+def _chance(seen: Outlook) -> dict[int, float]:
+    """Replicas → share of requests that keep the promise."""
+    return dict(zip(seen.replicas, seen.probability.tolist(), strict=True))

@@ -29,6 +29,7 @@ _KV_FULL = 0.95
 _GOOD = 1.3
 _SHRUNK = np.array([1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 1.2])
 _TRAILING_SECONDS = 120.0
+JUDGED_SECONDS = 3600.0
 _DRAWS = 8
 
 
@@ -281,7 +282,7 @@ def waits_over(engine: Engine, load: Floats, replicas: Floats, slots: Floats, *,
 
 
 def judge(
-    engine: Engine, history: History, load: Floats, *, slo_seconds: float, seconds: float = 3600.0
+    engine: Engine, history: History, load: Floats, *, slo_seconds: float, seconds: float = JUDGED_SECONDS
 ) -> tuple[Engine, float]:
     """Hold the model against the waits of the last hour, in quarters; let it learn its batch size from them.
 

@@ -16,8 +16,10 @@ async def _recommendations(call: Call[Nothing]) -> AdviceRecords:
     there is no advice.
 
     `constraint` is one of `none`, `slots`, `kv`, `compute`, `prefill`, `gateway_queue`, `throttled_gpus`,
-    `replica_imbalance`. `curve` has the share of requests expected in time for each number of replicas, and its band
-    over the drawn futures. `mmc_floor_replicas` is what a calm, memoryless load of the same size would need.
+    `stuck_replica`, `replica_imbalance`. Where `relieved_by_replicas` is false, growth is advised only as far as the
+    load needs it on evenly filled replicas; `reason` then names the limit, and `held` the number of the model alone.
+    `curve` has the share of requests expected in time for each number of replicas, and its band over the drawn futures.
+    `mmc_floor_replicas` is what a calm, memoryless load of the same size would need.
     """
     return {"recommendations": call.source.recommendations()}
 

@@ -1,13 +1,17 @@
 """Capacity beside the tick: rows from the ring, forged replicas, gaps, staleness, restart, never 0."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from aiops.app import presets
 from aiops.app.capacity import Capacity, pool_name
-from aiops.app.pool_rows import Gatherer, throttled_share
+from aiops.app.pool_rows import STUCK_RULES, Gatherer, stuck_replicas, throttled_share
 from aiops.capacity.settings import CapacitySettings
+from aiops.detect.base import AlertKey, Severity, Verdict
+from aiops.incidents.alert import Alert, AlertState
 from aiops.signals.types import Columns, Entity, EntityKind, MarkKind, Reading, SeriesKey
 from aiops.store.ring import Ring
 
@@ -312,3 +316,28 @@ async def test_the_model_that_decides_is_exported_and_silence_is_told(caplog: py
     await capacity.step(fleet.ring)
     told = [vars(one) for one in caplog.records]
     assert [one["reason"] for one in told if one.get("subject") == "advice on chat/org/m"] == ["not known now: running"]
+
+
+async def test_a_stuck_replica_is_named_where_others_have_room() -> None:
+    fleet = Fleet()
+    fleet.tick(400)
+    capacity = Capacity(SETTINGS, fleet.time)
+    verdict = Verdict("EngineStuck", Severity.CRITICAL, 1.0, 1.0, "summary", "reason")
+    alerts = [
+        Alert(AlertKey(rule, SeriesKey(REPLICAS[0], "running")), state, 1.0, 1.0, verdict)
+        for rule, state in (("EngineStuck", AlertState.FIRING), ("EngineIdleWithQueue", AlertState.RESOLVED))
+    ]
+    assert stuck_replicas(alerts, POOL) == ("r0",)
+    assert stuck_replicas(alerts[1:], POOL) == stuck_replicas(alerts, replace(POOL, labels=())) == ()
+    fleet.tick(24, queue_len=20.0)
+    await capacity.step(fleet.ring, alerts)
+    (record,) = capacity.records()
+    assert record["binding"]["constraint"] == "stuck_replica"
+    assert record["binding"]["evidence"] == ["r0 holds requests and makes no progress"]
+    assert record["binding"]["relieved_by_replicas"] is False
+    gauges = {family.name: family.samples for family in capacity.families()}
+    assert gauges["aiops_binding_constraint_info"][0][0]["constraint"] == "stuck_replica"
+
+
+def test_the_rules_that_say_stuck_exist() -> None:
+    assert {rule.name for rule in presets.rulebook().rules} >= set(STUCK_RULES)

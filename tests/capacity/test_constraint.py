@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,12 +39,23 @@ def test_slots_are_known_from_the_plateau_too() -> None:
         ({"running": 40.0, "prefill": 3.0, "ttft": 4.0, "queue_wait": 0.5}, {}, Limit.PREFILL, True),
         ({"ready": 4.0, "running": 60.0, "queue_len": 40.0, "busiest": 70.0}, {}, Limit.IMBALANCE, False),
         ({"queue_len": 0.0, "running": 10.0}, {"gateway_queue": 30.0}, Limit.GATEWAY, False),
-        ({}, {"throttled": 0.5}, Limit.THROTTLED, False),
+        ({"queue_len": 3.0, "running": 10.0}, {"gateway_queue": 30.0}, Limit.COMPUTE, True),
+        ({}, {"throttled": 0.5}, Limit.THROTTLED, True),
+        (
+            {"ready": 4.0, "running": 60.0, "queue_len": 40.0, "busiest": 70.0},
+            {"throttled": 0.25},
+            Limit.THROTTLED,
+            False,
+        ),
+        ({"queue_len": 0.0, "running": 10.0}, {"gateway_queue": 30.0, "throttled": 0.5}, Limit.GATEWAY, False),
+        ({"running": 60.0}, {"stuck": ("r1",), "throttled": 0.5}, Limit.STUCK, False),
+        ({}, {"stuck": ("r1",)}, Limit.SLOTS, True),
+        ({"queue_len": 0.0, "running": 10.0}, {"stuck": ("r1",)}, Limit.NONE, True),
         ({"queue_len": 0.0, "running": 10.0}, {}, Limit.NONE, True),
         ({"queue_len": 0.0, "kv_use": 0.95}, {}, Limit.KV, True),
     ],
 )
-def test_each_limit(change: dict[str, float], sides: dict[str, float], limit: Limit, replicas: bool) -> None:
+def test_each_limit(change: dict[str, float], sides: dict[str, Any], limit: Limit, replicas: bool) -> None:
     found = binding_constraint(history(**POOL | change), ENGINE, **sides)
     assert found.limit is limit
     assert found.relieved_by_replicas is replicas

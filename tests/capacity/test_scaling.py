@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from aiops.capacity.constraint import Binding, Limit
 from aiops.capacity.observed import COLUMNS, History
 from aiops.capacity.scaling import Memory, Recommendation, Situation, recommend
 from aiops.capacity.settings import CapacitySettings, PoolLimits
@@ -142,6 +143,65 @@ def test_arrivals_alone_do_not_buy_replicas() -> None:
     found = advise(forged, 4, settings=replace_abstain(SETTINGS))
     assert found.desired == 4
     assert "only the arrival rate" in found.held[0]
+
+
+UNEVEN = {"queue_len": 30.0, "busiest": 60.0, "queue_wait": 5.0}
+
+
+def test_an_imbalance_is_not_answered_with_replicas() -> None:
+    even, wide = steady(10.0, 4.0), advise(with_rows(steady(10.0, 4.0), 240, **UNEVEN | {"busiest": 20.0}))
+    assert wide.desired is not None
+    assert wide.desired > 4  # the same waits, evenly spread
+    found = advise(with_rows(even, 240, **UNEVEN))
+    assert found.binding.limit is Limit.IMBALANCE
+    assert (found.desired, found.replicas) == (4, 4)
+    assert "4 are enough for the load; the limit is replica imbalance" in found.reason
+    assert found.binding.advice in found.reason
+    assert found.held == (f"{wide.desired} would be needed if that stays",)
+    assert found.probability == found.probability_now < 0.95  # what people feel meanwhile is not glossed over
+
+
+@pytest.mark.parametrize("calm", [True, False])
+def test_what_an_imbalance_taught_buys_nothing_while_it_is_remembered(calm: bool) -> None:
+    memory, seen = Memory(), with_rows(steady(10.0, 4.0), 240, **UNEVEN)
+    advise(seen, memory=memory)
+    after = {"queue_len": 0.0, "queue_wait": 0.0} if calm else {"queue_len": 200.0, "running": 128.0, "queue_wait": 5.0}
+    later = replace(with_rows(seen, 12, **after | {"busiest": 20.0}), end=seen.end + 180.0)
+    found = advise(later, memory=memory, now=NOW + 180.0)
+    assert found.desired is not None
+    assert found.binding.relieved_by_replicas
+    if calm:
+        assert found.desired == 4
+        assert "was due to replica imbalance" in found.reason
+    else:  # full batches are another matter
+        assert found.desired > 4
+    fresh = advise(later, now=NOW + 180.0)
+    assert fresh.desired is not None
+    assert fresh.desired > 4
+
+
+def test_only_what_waited_in_engines_is_remembered() -> None:
+    memory, calm = Memory(), Binding(Limit.NONE)
+    gateway, uneven = (Binding(limit, relieved_by_replicas=False) for limit in (Limit.GATEWAY, Limit.IMBALANCE))
+    assert memory.behind(0.0, gateway) is gateway
+    assert memory.behind(1.0, calm) is calm
+    assert memory.behind(2.0, uneven) is uneven
+    assert memory.behind(3601.0, calm) is uneven
+    assert memory.behind(3602.0, calm) is calm
+
+
+@pytest.mark.parametrize("side", [{"stuck": ("r1",)}, {"gateway_queue": 50.0}])
+def test_load_that_needs_more_on_even_replicas_gets_them_whatever_limits(side: dict[str, object]) -> None:
+    grown = np.concatenate([np.full(180, 3.0), np.linspace(3.0, 8.0, 60)])
+    batch = grown / 2.0 * 180 * 0.015 / np.maximum(0.05, 1.0 - grown / 2.0 * 180 * 0.0008)
+    rising = steady(
+        6.0, 2.0, arrivals=grown, finished=grown, tokens_in=grown * 600, running=batch * 2, queue_rate=grown,
+        tokens_out=batch / (0.015 + 0.0008 * batch) * 2, queue_len=3.0 if "stuck" in side else 0.0,
+    )  # fmt: skip
+    found = advise(rising, 2, settings=replace_abstain(SETTINGS), **side)
+    assert not found.binding.relieved_by_replicas
+    assert found.desired is not None
+    assert found.desired >= 3
 
 
 def test_replicas_on_their_way_are_not_asked_for_twice() -> None:
