@@ -32,6 +32,7 @@ from aiops.kit.clock import Clock
 from aiops.kit.log import OnChange
 from aiops.notify.notice import rfc3339
 from aiops.signals.telemetry import Family, FamilyKind
+from aiops.signals.topology import pool_name
 from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey
 from aiops.store.codec import Codec
 from aiops.store.ring import Ring
@@ -87,11 +88,6 @@ class Pool:
     waste: Waste | None = None
     lead: Lead = field(default_factory=lambda: lead_of(None, (), 0.0))
     kv: Exhaustion = field(default_factory=Exhaustion)
-
-
-def pool_name(pool: Entity) -> str:
-    """Name under which a pool is asked for: ``pool/model``, without the model where there is none."""
-    return "/".join(filter(None, (pool.label("pool") or pool.label("job"), pool.label("model_name"))))
 
 
 class Capacity:

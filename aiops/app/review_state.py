@@ -8,12 +8,13 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
-from aiops.app.capacity import Past, pasts, pool_name
+from aiops.app.capacity import Past, pasts
 from aiops.app.config import Config
 from aiops.app.state import CAPACITY, SLO
 from aiops.incidents.alert import Transition
 from aiops.incidents.slo import Budget, Ledger
 from aiops.render.review_parts import DAY, Advised, Gpu, Span, Spent, lasted
+from aiops.signals.topology import pool_name
 from aiops.signals.types import Entity, EntityKind, Mark, MarkKind
 from aiops.store import snapshot
 from aiops.store.ring import RingState

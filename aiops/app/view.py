@@ -19,6 +19,7 @@ from aiops.notify.notice import Letterhead, fingerprint, notice_of, rfc3339
 from aiops.notify.silences import Silence, Silences
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.normalise import unit_of
+from aiops.signals.topology import entity_name
 from aiops.signals.types import Entity, Mark, SeriesKey, SourceStatus
 from aiops.web.records import EntityRecord, ReceiverRecord, SeriesRecord
 from aiops.web.records_fleet import SignalRecord, TargetRecord
@@ -44,7 +45,7 @@ def stamp(at: float) -> str | None:
 
 def entity_record(entity: Entity) -> EntityRecord:
     """Kind and labels of an entity."""
-    return {"kind": str(entity.kind), "labels": dict(entity.labels)}
+    return {"kind": str(entity.kind), "name": entity_name(entity), "labels": dict(entity.labels)}
 
 
 def series_record(key: SeriesKey) -> SeriesRecord:

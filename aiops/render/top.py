@@ -227,7 +227,7 @@ def _row(record: Record, depth: int, past: Trends) -> Row:
     numbers = record.get("numbers")
     known = {str(key): _number(value) for key, value in numbers.items()} if isinstance(numbers, Mapping) else {}
     below = [*_listed(record.get("replicas")), *_listed(record.get("gpus"))]
-    name = clipped(printable(_name(kind, texts)), _LONGEST_NAME)
+    name = clipped(printable(_name(kind, str(record.get("name") or kind))), _LONGEST_NAME)
     return Row(
         depth=depth,
         name=name,
@@ -241,16 +241,10 @@ def _row(record: Record, depth: int, past: Trends) -> Row:
     )
 
 
-def _name(kind: str, labels: Mapping[str, str]) -> str:
-    if kind == "pool":
-        name = "/".join(filter(None, (labels.get("pool"), labels.get("model_name")))) or "pool"
-        return name + (f" via {via}" if (via := labels.get("instance")) else "")
-    if kind == "replica":
-        rank = labels.get("engine") or labels.get("rank")
-        return (labels.get("instance") or labels.get("pod") or "replica") + (f" #{rank}" if rank else "")
-    if kind == "gpu":
-        return f"GPU {(labels.get('gpu') or '?').removeprefix('GPU-')[:13]}"
-    return f"{kind} {' '.join(labels.values())}"
+def _name(kind: str, name: str) -> str:
+    if kind in ("pool", "replica"):
+        return name
+    return f"GPU {name.removeprefix('GPU-')[:13]}" if kind == "gpu" else f"{kind} {name}"
 
 
 def _engine_cells(known: Mapping[str, float]) -> tuple[str, ...]:

@@ -40,6 +40,22 @@ def pool_of(replica: Entity) -> Entity:
     return Entity.of(EntityKind.POOL, pool=name, model_name=replica.label("model_name"))
 
 
+def pool_name(pool: Entity) -> str:
+    """Name under which a pool is asked for: ``pool/model``, without the model where there is none."""
+    return "/".join(filter(None, (pool.label("pool") or pool.label("job"), pool.label("model_name"))))
+
+
+def entity_name(entity: Entity) -> str:
+    """The shortest name that tells an entity from others of its kind."""
+    label = entity.label
+    if entity.kind is EntityKind.POOL:
+        via = label("instance")
+        return (pool_name(entity) or "pool") + (f" via {via}" if via else "")
+    own = next(filter(None, map(label, ("gpu", "instance", "pod", "node", "job"))), "")
+    rank = label("engine") or label("rank")
+    return (own or " ".join(value for _, value in entity.labels) or str(entity.kind)) + (f" #{rank}" if rank else "")
+
+
 def is_gateway(entity: Entity) -> bool:
     """Whether it is the view that one gateway has of a pool, and not the pool itself."""
     return entity.kind is EntityKind.POOL and bool(entity.label("instance"))

@@ -13,9 +13,11 @@ Stamp = Annotated[str | None, Field(json_schema_extra={"format": "date-time"})]
 
 
 class EntityRecord(TypedDict):
-    """A thing that is watched: its kind (pool, replica, gpu, node, target, …) and the labels that name it."""
+    """A thing that is watched: its kind (pool, replica, gpu, node, target, …), the labels that identify it, and the
+    shortest name that tells it from others of its kind."""
 
     kind: str
+    name: str
     labels: Mapping[str, str]
 
 

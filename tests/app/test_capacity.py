@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aiops.app import presets
-from aiops.app.capacity import Capacity, pool_name
+from aiops.app.capacity import Capacity
 from aiops.app.pool_rows import STUCK_RULES, Gatherer, stuck_replicas, throttled_share
 from aiops.capacity.settings import CapacitySettings
 from aiops.detect.base import AlertKey, Severity, Verdict
@@ -79,7 +79,6 @@ async def test_advice_marks_gauges_and_a_name() -> None:
     assert record["current_replicas"] == 2
     assert capacity.record("chat")[0] == record
     assert capacity.record("nobody") == (None, "no pool 'nobody'; there are chat/org/m")
-    assert pool_name(POOL) == "chat/org/m"
     gauges = {family.name: family.samples for family in capacity.families()}
     assert gauges["aiops_recommended_replicas"][0][1] == record["desired_replicas"]
     assert gauges["aiops_binding_constraint_info"][0][0]["constraint"] == "none"

@@ -220,7 +220,7 @@ async def test_no_color_is_no_colour_and_no_grey(daemon: tuple[str, Daemon], mon
 
 async def test_labels_are_no_markup(daemon: tuple[str, Daemon]) -> None:
     pool = daemon[1].said["fleet"]["pools"][0]
-    pool["labels"] = {"pool": HOSTILE, "model_name": HOSTILE}
+    pool["labels"], pool["name"] = {"pool": HOSTILE, "model_name": HOSTILE}, HOSTILE
     daemon[1].said["incident"]["incident"]["title"] = HOSTILE
     async with app_of(daemon[0]).run_test(size=(140, 24)) as pilot:
         told = await seen(pilot, lambda text: "evil" in text)

@@ -88,7 +88,7 @@ def test_unknown_is_blank_and_not_0(answers: dict[str, Any]) -> None:
 def test_a_large_fleet_keeps_its_short_columns() -> None:
     numbers = {"running": 12.0, "max_running": 16.0, "queue_len": 123_456.0, "kv_use": 1.0, "ttft:p95": 12.34,
                "tokens_out": 2_345_678.0}  # fmt: skip
-    replica = {"kind": "replica", "labels": {"instance": "10.0.0.1:8000"}, "health": "ok", "numbers": numbers}
+    replica = {"kind": "replica", "name": "10.0.0.1:8000", "health": "ok", "numbers": numbers}
     (row,) = rows({"pools": [replica]}, {})
     assert row.cells == ("12/16", "123k", "100%", "12.3s", "2.35M")
 
@@ -97,6 +97,7 @@ def test_labels_from_afar_change_nothing(answers: dict[str, Any]) -> None:
     fleet, incident = answers["fleet"], answers["incident"]["incident"]
     for thing in (fleet["pools"][0], *fleet["pools"][0]["replicas"], *fleet["nodes"][0]["gpus"]):
         thing["labels"] = dict.fromkeys(thing["labels"], HOSTILE)
+        thing["name"] = HOSTILE
     fleet["nodes"][0]["node"] = incident["title"] = incident["severity"] = HOSTILE
     for sentence in incident["summary"]["sentences"]:
         sentence["text"] = HOSTILE
@@ -113,7 +114,7 @@ def test_labels_from_afar_change_nothing(answers: dict[str, Any]) -> None:
 JUNK = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(("pools", "replicas", "gpus", "nodes", "labels", "numbers", "health", "node", "kind",
+        st.sampled_from(("pools", "replicas", "gpus", "nodes", "labels", "name", "numbers", "health", "node", "kind",
                          "queue_len", "gpu_util", "score", "at", "tokens_out")), inner, max_size=4),
     max_leaves=12,
 )  # fmt: skip

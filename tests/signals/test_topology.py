@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiops.signals.histograms import quantiles
-from aiops.signals.topology import Pools, pool_of, pool_reading
+from aiops.signals.topology import Pools, entity_name, pool_of, pool_reading
 from aiops.signals.types import Buckets, Columns, Entity, EntityKind, Reading, SeriesKey
 
 Value = Callable[..., float]
@@ -47,6 +47,25 @@ def load(queue: float, kv: float = 0.5, rate: float = 1.0, mean: float = 1.0) ->
 def test_pool_name_is_the_label_or_the_job() -> None:
     assert str(pool_of(replica("a"))) == 'pool{model_name="m",pool="chat"}'
     assert str(pool_of(Entity.of(EntityKind.REPLICA, job="llm"))) == 'pool{pool="llm"}'
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "name"),
+    [
+        (EntityKind.POOL, {"pool": "chat", "model_name": "org/m"}, "chat/org/m"),
+        (EntityKind.POOL, {"job": "llm"}, "llm"),
+        (EntityKind.POOL, {"job": "router", "instance": "g:1", "pool": "chat"}, "chat via g:1"),
+        (EntityKind.POOL, {}, "pool"),
+        (EntityKind.REPLICA, {"job": "llm", "instance": "10.0.0.1:8000", "model_name": "m"}, "10.0.0.1:8000"),
+        (EntityKind.REPLICA, {"pod": "llm-0", "rank": "1"}, "llm-0 #1"),
+        (EntityKind.GPU, {"gpu": "GPU-1", "node": "n1", "instance": "n1:9400"}, "GPU-1"),
+        (EntityKind.NODE, {"node": "n1"}, "n1"),
+        (EntityKind.TARGET, {"a": "x", "b": "y"}, "x y"),
+        (EntityKind.TARGET, {}, "target"),
+    ],
+)
+def test_a_name_is_short_and_never_empty(kind: EntityKind, labels: dict[str, str], name: str) -> None:
+    assert entity_name(Entity.of(kind, **labels)) == name
 
 
 def test_sums_means_and_counts(value: Value) -> None:

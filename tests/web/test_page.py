@@ -75,7 +75,7 @@ TOLD = {
     "overview": (
         "open incident",
         "Requests run but no token comes",
-        "demo / demo-7b",
+        "demo/demo-7b",
         "gpu-node-1",
         "% left",
         "advice",
@@ -322,8 +322,9 @@ async def test_words_of_a_language_model_are_marked(browser: Browser, demo: tupl
 async def test_a_full_budget_is_a_full_bar(browser: Browser, demo: tuple[Daemon, str]) -> None:
     _, url = demo
     budgets = {"budgets": [
-        {"slo": slo, "of": "errors", "entity": {"kind": "pool", "labels": {"pool": slo}}, "objective": 0.99,
-         "threshold": None, "budgetLeft": left, "burnRates": {"1h": 1.0, "6h": None}, "burning": [], "told": []}
+        {"slo": slo, "of": "errors", "entity": {"kind": "pool", "name": slo, "labels": {"pool": slo}},
+         "objective": 0.99, "threshold": None, "budgetLeft": left, "burnRates": {"1h": 1.0, "6h": None},
+         "burning": [], "told": []}
         for slo, left in (("new", None), ("full", 1.0), ("half", 0.5), ("gone", -1.5))
     ]}  # fmt: skip
     async with visit(browser, url) as page:

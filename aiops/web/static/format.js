@@ -72,26 +72,10 @@ export function clock(when) {
   return at.toDateString() === new Date().toDateString() ? time : `${at.toLocaleDateString("en-CA")} ${time}`;
 }
 
-/** The shortest name that tells an entity from its neighbours. */
-export function entityName(entity) {
-  const label = entity.labels;
-  if (entity.kind === "pool") {
-    const name = [label.pool, label.model_name].filter(Boolean).join(" / ") || "pool";
-    return label.instance ? `${name} via ${label.instance}` : name;
-  }
-  const best = label.instance ?? label.gpu ?? label.node ?? label.job;
-  return best ?? (Object.values(label).join(" ") || entity.kind);
-}
-
 /** The exact text of an entity, as the API takes it. */
 export function entityText(entity) {
   const pairs = Object.entries(entity.labels).sort(([a], [b]) => (a < b ? -1 : 1));
   return `${entity.kind}{${pairs.map(([name, value]) => `${name}="${value}"`).join(",")}}`;
-}
-
-/** Whether two sets of labels name one pool. */
-export function samePool(a = {}, b = {}) {
-  return ["pool", "model_name"].every((name) => (a[name] ?? "") === (b[name] ?? ""));
 }
 
 /** `ttft p95`. */

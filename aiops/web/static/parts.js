@@ -1,7 +1,7 @@
 // Pieces that several views share: health, severity, names of things.
 
 import { h } from "./dom.js";
-import { age, ago, clock, duration, entityName } from "./format.js";
+import { age, ago, clock, duration } from "./format.js";
 
 const SIGNS = { critical: "✕", warning: "!", info: "i", ok: "✓", silent: "?", resolved: "✓" };
 const SEVERITIES = ["critical", "warning", "info"];
@@ -60,5 +60,5 @@ export function where(labels) {
 
 /** Name of an entity with its kind. */
 export function thing(entity) {
-  return [h("span", { class: "dim" }, `${entity.kind} `), h("span", { class: "mono" }, entityName(entity))];
+  return [h("span", { class: "dim" }, `${entity.kind} `), h("span", { class: "mono" }, entity.name)];
 }

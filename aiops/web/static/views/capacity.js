@@ -3,14 +3,14 @@
 
 import { get } from "../api.js";
 import { h, svg, table } from "../dom.js";
-import { UNKNOWN, duration, number, samePool } from "../format.js";
+import { UNKNOWN, duration, entityText, number } from "../format.js";
 import { heading, pill, stat, stats, when } from "../parts.js";
 
 export default function capacity() {
   return {
     async load() {
       const [{ recommendations }, { pools }] = await Promise.all([get("recommendations"), get("fleet")]);
-      return recommendations.map((one) => ({ ...one, now: pools.find((pool) => samePool(pool.entity?.labels ?? pool.labels, one.labels))?.numbers ?? {} }));
+      return recommendations.map((one) => ({ ...one, now: pools.find((pool) => entityText(pool) === entityText({ kind: "pool", labels: one.labels }))?.numbers ?? {} }));
     },
     render: (pools) => [h("h1", null, "Capacity"), pools.length ? pools.map(pool)
       : h("p", { class: "calm" }, "No advice yet: a pool has to be seen for a while first.")],

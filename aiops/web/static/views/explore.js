@@ -4,7 +4,7 @@
 import { get } from "../api.js";
 import { Charts, drawable, frameOf, place } from "../chart.js";
 import { h, table } from "../dom.js";
-import { clock, entityName, entityText, exploreLink, number, signalName } from "../format.js";
+import { clock, entityText, exploreLink, number, signalName } from "../format.js";
 import { heading, pill, thing } from "../parts.js";
 
 const SHOWN = 12;
@@ -73,7 +73,7 @@ function about(answer, asked) {
 function framesOf(answer, asked) {
   const all = (answer?.series ?? []).filter((one) => one.values && drawable(one));
   if (!asked.together || all.length < 2) return all.map((one) => single(answer, one, asked));
-  const frame = { at: answer.at, unit: all[0].unit, lines: all.map((one) => ({ label: entityName(one.entity), values: one.values })), marks: spans(asked) };
+  const frame = { at: answer.at, unit: all[0].unit, lines: all.map((one) => ({ label: one.entity.name, values: one.values })), marks: spans(asked) };
   return [{ key: "together", frame, element: h("figure", { "data-key": "together" }, place("together")) }];
 }
 

@@ -3,7 +3,7 @@
 import { get, post } from "../api.js";
 import { Charts, frameOf, place } from "../chart.js";
 import { h, table } from "../dom.js";
-import { clock, entityName, entityText, exploreLink, number, part, signalName } from "../format.js";
+import { clock, entityText, exploreLink, number, part, signalName } from "../format.js";
 import { heading, lasting, pill, thing, when } from "../parts.js";
 
 const MOST_CHARTS = 8;
@@ -135,9 +135,9 @@ function fact(one) {
 
 /** `tokens_out replica 10.0.0.1:8000: 0 tokens/s, 274 tokens/s expected`. */
 function measured({ series, value, expected, unit, text }) {
-  if (!Number.isFinite(value)) return text.replace(entityText(series.entity), `${series.entity.kind} ${entityName(series.entity)}`);
+  if (!Number.isFinite(value)) return text.replace(entityText(series.entity), `${series.entity.kind} ${series.entity.name}`);
   const [seen, usual] = [number(value, unit), number(expected, unit)];
-  return [signalName(series.signal, series.stat), ` ${series.entity.kind} ${entityName(series.entity)}: `, h("strong", null, seen),
+  return [signalName(series.signal, series.stat), ` ${series.entity.kind} ${series.entity.name}: `, h("strong", null, seen),
     Number.isFinite(expected) ? seen === usual ? ", as expected" : `, ${usual} expected` : ""];
 }
 

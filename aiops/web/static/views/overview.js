@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { clipped, h } from "../dom.js";
-import { clock, entityName, entityText, exploreLink, number, samePool, whole } from "../format.js";
+import { clock, entityText, exploreLink, number, whole } from "../format.js";
 import { bar, heading, lasting, left, pill, rank, stat, stats, when } from "../parts.js";
 
 export default function overview() {
@@ -74,9 +74,9 @@ function cause(incident, full) {
 
 function poolSection(pool, advice) {
   const n = pool.numbers;
-  const own = advice.find((one) => samePool(one.labels, pool.entity?.labels ?? pool.labels));
+  const own = advice.find((one) => entityText({ kind: "pool", labels: one.labels }) === entityText(pool));
   return h("section", { "data-key": entityText(pool) },
-    h("h2", null, pill(pool.health), " ", entityName(pool)),
+    h("h2", null, pill(pool.health), " ", pool.name),
     stats(
       known(n.ready, () => stat("replicas ready", `${number(n.ready)} of ${number(n.replicas)}`)),
       known(n.arrivals, () => stat("arrivals", number(n.arrivals, "requests/s"))),
@@ -100,7 +100,7 @@ function replicas(all) {
   return [shown.length ? h("div", { class: "tiles" }, shown.map(tile)) : null,
     h("ul", { class: "dots", "aria-label": `${rest.length} more replicas` }, rest.map((one) =>
       h("li", { "data-key": entityText(one) }, h("a", { class: `dot ${one.health}`, href: exploreLink("running", "", entityText(one)),
-        "aria-label": `${entityName(one)}: ${one.health}`, title: `${entityName(one)}: ${one.health}` }))))];
+        "aria-label": `${one.name}: ${one.health}`, title: `${one.name}: ${one.health}` }))))];
 }
 
 function recommendation(advice) {
@@ -116,7 +116,7 @@ function tile(replica) {
   const alerts = replica.alerts ? ` · ${count(replica.alerts, "alert")}` : "";
   return h("article", { class: `tile ${replica.health}`, "data-key": entityText(replica) },
     h("p", { class: "meta" }, pill(replica.health), h("span", { class: "dim" }, alerts)),
-    h("h3", null, h("a", { href: exploreLink("running", "", entityText(replica)) }, entityName(replica))),
+    h("h3", null, h("a", { href: exploreLink("running", "", entityText(replica)) }, replica.name)),
     replica.kind === "replica" ? h("dl", { class: "gauges" },
       gauge("running", n.running, n.max_running, busy),
       gauge("KV cache", n.kv_use, null, n.kv_use, "ratio"),
@@ -145,7 +145,7 @@ function node(group) {
 
 function gpu(one) {
   const n = one.numbers;
-  const name = (one.labels.gpu ?? entityName(one)).replace(/^GPU-/, "");
+  const name = one.name.replace(/^GPU-/, "");
   const full = n.gpu_mem_used / n.gpu_mem_total;
   return h("li", { class: one.health }, h("a", { href: exploreLink("gpu_temp", "", entityText(one)), title: name },
     h("span", { class: "dim wide" }, "GPU "), pill(one.health, name.slice(0, 8))),
@@ -163,7 +163,7 @@ function budgets({ budgets: all }) {
     h("ul", { class: "budgets" }, sorted.map((one) => {
       const goal = one.threshold === null ? `without ${one.of}` : `of ${one.of.toUpperCase()} within ${number(one.threshold, "seconds")}`;
       return h("li", { "data-key": `${one.slo} ${entityText(one.entity)}` }, burning(one),
-        h("span", null, `${number(one.objective, "ratio")} ${goal}`, many ? h("span", { class: "dim" }, ` · ${entityName(one.entity)}`) : null),
+        h("span", null, `${number(one.objective, "ratio")} ${goal}`, many ? h("span", { class: "dim" }, ` · ${one.entity.name}`) : null),
         h("span", null, remaining(one)),
         h("span", { class: "dim" }, `pace ${pace(one.burnRates["1h"])} in 1 h, ${pace(one.burnRates["6h"])} in 6 h`));
     })));
