@@ -1,6 +1,7 @@
 """Questions to the running daemon: gathers what is known, and answers. Reads only."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isnan
@@ -9,24 +10,34 @@ from pathlib import Path
 import numpy as np
 
 from aiops.app import presets
+from aiops.app.changes_view import changes
 from aiops.app.explain import Explain
 from aiops.app.pipeline import Pipeline
-from aiops.explain.answers import Answer, Measured, Story, answer
+from aiops.capacity.exhaustion import Exhaustion
+from aiops.explain.answers import Answer, Measured, Moved, Story, answer
 from aiops.explain.knowledge import Found, Knowledge, Page
-from aiops.explain.questions import Query, compile_question
+from aiops.explain.questions import Intent, Query, compile_question
 from aiops.explain.words import plain
 from aiops.incidents.alert import Alert, Incident
 from aiops.kit.clock import Clock
 from aiops.kit.log import OnChange
 from aiops.signals.catalog import SIGNALS, Bad, Kind
 from aiops.signals.normalise import unit_of
-from aiops.signals.types import Entity, EntityKind, SeriesKey
+from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey
 from aiops.store.view import ArchiveView
+from aiops.web.asked import Span
+from aiops.web.source import Refused
 
 _LOG = logging.getLogger("aiops.app.ask")
 _BEFORE_SECONDS = 3600.0
 _MOST_SERIES = 500
 _MOST_INCIDENTS = 200
+_MOST_MARKS = 1000
+TAIL, MEAN = "p95", "mean"
+"""Which part of a distribution is told when the question does not say: the tail, the mean where there is no tail."""
+STATE_SIGNALS = ("running", "queue_len", "kv_use", "tokens_out", "ttft", "itl", "errors", "gpu_util", "gpu_temp",
+                 "gpu_sm_clock", "gpu_throttle", "cpu_busy")  # fmt: skip
+"""What is told of named things when the question names no signal."""
 Record = Mapping[str, object]
 
 
@@ -39,6 +50,8 @@ class Ask:
         Folders of runbooks with what they are: ``shipped runbook`` or ``runbook``.
     advice, opinions
         Give the recommendations, and what people said of alerts, as the API shows them.
+    run_outs
+        When what can be used up is.
     """
 
     def __init__(
@@ -51,6 +64,7 @@ class Ask:
         folders: Sequence[tuple[str, Path]],
         advice: Callable[[], Sequence[Record]],
         opinions: Callable[[], Record],
+        run_outs: Callable[[], Mapping[SeriesKey, Exhaustion]],
     ) -> None:
         self._pipeline = pipeline
         self._explain = explain
@@ -59,6 +73,7 @@ class Ask:
         self._folders = folders
         self._advice = advice
         self._opinions = opinions
+        self._run_outs = run_outs
         self._words = presets.words()
         self._knowledge = Knowledge()
         self._faults = OnChange(_LOG, clock.monotonic)
@@ -100,6 +115,11 @@ class Ask:
         )
         past = await asyncio.to_thread(self._view.load_incidents, since=query.start)
         records = _Records(self._pipeline, self._explain, self._knowledge, self._advice, past)
+        if query.intent is Intent.CHANGED:
+            marks = await asyncio.to_thread(self._view.recent_marks, _MOST_MARKS, query.start)
+            await records.load_changes(query, marks)
+        if query.intent is Intent.RUNS_OUT:
+            records.ends = self._run_outs()
         return answer(query, records, self._words)
 
     def _known_names(self) -> frozenset[str]:
@@ -131,13 +151,42 @@ class _Records:
         self._knowledge = knowledge
         self._advice = advice
         self._past = {incident.id: incident for incident in past}
+        self._marks: Sequence[Mark] = ()
+        self._moved: Sequence[Moved] | None = None
+        self.ends: Mapping[SeriesKey, Exhaustion] = {}
+
+    async def load_changes(self, query: Query, marks: Sequence[Mark]) -> None:
+        """What only an answer about changes needs."""
+        self._marks = [mark for mark in marks if mark.kind is not MarkKind.RECOMMENDATION]
+        span = Span.model_validate({"from": query.start, "to": query.end, "limit": _MOST_SERIES})
+        with contextlib.suppress(Refused):  # nothing before it to compare with
+            self._moved = await changes(self._pipeline.ring, span)
+
+    def marks(self, query: Query) -> Sequence[Mark]:
+        there = [one for one in self._marks if query.start <= one.at <= query.end]
+        return [one for one in there if not query.names or _carries(one.entity, query.names)]
+
+    def moved(self, query: Query) -> Sequence[Moved] | None:
+        if self._moved is None:
+            return None
+        return [one for one in self._moved if not query.names or _carries(one.key.entity, query.names)]
+
+    def run_outs(self, query: Query) -> Sequence[tuple[SeriesKey, Exhaustion]]:
+        named = {key: end for key, end in self.ends.items() if not query.names or _carries(key.entity, query.names)}
+        about = {key: end for key, end in named.items() if key.signal in query.signals} or named
+        return sorted(about.items(), key=lambda item: (isnan(item[1].seconds), item[1].seconds, str(item[0])))
 
     def measured(self, query: Query) -> Sequence[Measured]:
-        keys = [key for key in self._pipeline.ring.window().keys if key is not None and _is_asked(key, query)]
-        pools = [key for key in keys if key.entity.kind is EntityKind.POOL]
-        chosen = (pools if pools and not query.names else keys)[:_MOST_SERIES]
-        found = [one for key in chosen if (one := self._one(key, query)) is not None]
-        return sorted(found, key=lambda one: -_moved(one))
+        chosen = _widest([key for key in self._pipeline.ring.window().keys if key and _is_asked(key, query)], query)
+        found = [one for key in chosen[:_MOST_SERIES] if (one := self._one(key, query)) is not None]
+        if not query.stat:  # tails where they are known, means elsewhere
+            tails = {(one.key.entity, one.key.signal) for one in found if one.key.stat == TAIL}
+            found = [one for one in found if one.key.stat != MEAN or (one.key.entity, one.key.signal) not in tails]
+        if query.intent is Intent.STATE:
+            return sorted(found, key=lambda one: (STATE_SIGNALS.index(one.key.signal), str(one.key.entity)))
+        if query.intent is Intent.RANK:
+            return _ranked(found, query)
+        return sorted(found, key=lambda one: (-_moved(one), -one.worst))
 
     def _one(self, key: SeriesKey, query: Query) -> Measured | None:
         history = self._pipeline.ring.history(key, query.start - _BEFORE_SECONDS)
@@ -146,13 +195,15 @@ class _Records:
             return None
         values, at = history.values[inside].astype(np.float64), history.at[inside]
         bad = SIGNALS[key.signal].bad
+        low = bad is Bad.LOW if query.lowest is None else query.lowest
         mean = float(values.mean())
-        place = int(values.argmin() if bad is Bad.LOW else values.argmax())
+        place = int(values.argmin() if low else values.argmax())
         earlier = history.values[history.at < query.start]
         earlier = earlier[~np.isnan(earlier)]
         before = float(np.median(earlier)) if earlier.size else float("nan")
-        worst = float(values[place]) if bad in (Bad.HIGH, Bad.LOW) else mean
-        return Measured(key, unit_of(key), worst, float(at[place]), mean, before)
+        sided = query.intent is Intent.RANK or bad in (Bad.HIGH, Bad.LOW)
+        worst = float(values[place]) if sided else mean
+        return Measured(key, unit_of(key), worst, float(at[place]), mean, before, float(values[-1]))
 
     def incidents(self, query: Query) -> Sequence[Story]:
         known = {**self._past, **self._pipeline.grouping.incidents}
@@ -161,8 +212,18 @@ class _Records:
         ]
         named = [one for one in there if not query.names or _touches(one, query.names)]
         about = [one for one in named if {key.series.signal for key in one.members} & set(query.signals)]
-        chosen = sorted(about or named, key=lambda one: -one.started_at)
+        chosen = sorted(about or self._beside(named, query), key=lambda one: -one.started_at)
         return [Story(one, self._explain.summary(one, query.language), self._explain.causes(one.id)) for one in chosen]
+
+    def _beside(self, incidents: Sequence[Incident], query: Query) -> Sequence[Incident]:
+        """Of some incidents those at the place where the signals of the query moved most; all when none is there."""
+        moved = self.measured(query) if query.signals else ()
+        if not moved:
+            return incidents
+        places = self._pipeline.grouping.places
+        where = set(places(moved[0].key.entity))
+        there = [one for one in incidents if any(where.intersection(places(key.series.entity)) for key in one.members)]
+        return there or incidents
 
     def alerts(self, query: Query) -> Sequence[Alert]:
         active = [alert for alert in self._pipeline.alerts.values() if alert.active]
@@ -177,10 +238,30 @@ class _Records:
 
 
 def _is_asked(key: SeriesKey, query: Query) -> bool:
-    if key.signal not in query.signals:
+    if key.signal not in (query.signals or (STATE_SIGNALS if query.intent is Intent.STATE else ())):
         return False
-    stat = query.stat or ("p95" if SIGNALS[key.signal].kind is Kind.DISTRIBUTION else "")
-    return key.stat == stat and (not query.names or _carries(key.entity, query.names))
+    stats = (query.stat,) if query.stat else (TAIL, MEAN) if SIGNALS[key.signal].kind is Kind.DISTRIBUTION else ("",)
+    return key.stat in stats and (not query.names or _carries(key.entity, query.names))
+
+
+def _widest(keys: Sequence[SeriesKey], query: Query) -> Sequence[SeriesKey]:
+    """Series of the kind that is asked for, else of pools, else all; a ranking is of parts rather than of pools."""
+    asked = [key for key in keys if key.entity.kind is query.kind]
+    pools = [key for key in keys if key.entity.kind is EntityKind.POOL]
+    parts = [key for key in keys if key.entity.kind is not EntityKind.POOL]
+    if query.intent is Intent.STATE and not (pools or query.kind):
+        return keys
+    return asked or ((parts or pools) if query.intent is Intent.RANK else (pools or parts))
+
+
+def _ranked(found: Sequence[Measured], query: Query) -> Sequence[Measured]:
+    """By the first signal that is measured: the newest values where no time is named, else the farthest of each."""
+    if not found:
+        return found
+    signal = min((one.key.signal for one in found), key=query.signals.index)
+    low = SIGNALS[signal].bad is Bad.LOW if query.lowest is None else query.lowest
+    same = [one for one in found if one.key.signal == signal]
+    return sorted(same, key=lambda one: (1 if low else -1) * (one.worst if query.timed else one.last))
 
 
 def _carries(entity: Entity, names: Sequence[str]) -> bool:

@@ -230,6 +230,11 @@ class Capacity:
         """How long a new replica of each pool takes until it serves, and how that is known."""
         return {pool: kept.lead for pool, kept in self._pools.items()}
 
+    def run_outs(self) -> dict[SeriesKey, Exhaustion]:
+        """When the KV cache of each pool, and memory and disk of each host, are used up."""
+        kv = {SeriesKey(pool, "kv_use"): kept.kv for pool, kept in self._pools.items()}
+        return {**kv, **self.stocks}
+
     def _histories(self) -> dict[str, History]:
         return {pool_name(pool): rows.history for pool, rows in self._gatherer.pools.items()}
 

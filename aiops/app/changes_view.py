@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from aiops.app.view import entity_record, stamp
 from aiops.diagnose.deviation import MOVED, Panel, deviation, onset
 from aiops.diagnose.traits import trait_of
+from aiops.explain.answers import Moved
 from aiops.signals.normalise import unit_of
 from aiops.signals.types import SeriesKey
 from aiops.store.ring import Ring
 from aiops.web.asked import Span
-from aiops.web.records_fleet import ChangeRecords
+from aiops.web.records_fleet import ChangeRecord, ChangeRecords
 from aiops.web.source import Refused
 
 _MOST_ROWS = 120
@@ -36,7 +37,7 @@ class _Rows:
     times: NDArray[np.float64]
 
 
-async def changes_record(ring: Ring, span: Span) -> ChangeRecords:
+async def changes(ring: Ring, span: Span) -> list[Moved]:
     """Series that were elsewhere between ``start`` and ``end`` than before, the farthest first.
 
     Raises
@@ -45,7 +46,26 @@ async def changes_record(ring: Ring, span: Span) -> ChangeRecords:
         When the window does not reach back far enough for a comparison.
     """
     rows = _rows(ring, span)
-    return await asyncio.to_thread(_ranked, rows, span)
+    return await asyncio.to_thread(_ranked, rows, span.limit)
+
+
+async def changes_record(ring: Ring, span: Span) -> ChangeRecords:
+    """The same as a record."""
+    listed: list[ChangeRecord] = [
+        {
+            "signal": one.key.signal,
+            "stat": one.key.stat,
+            "unit": one.unit,
+            "entity": entity_record(one.key.entity),
+            "distance": one.distance,
+            "harm": one.harm,
+            "before": one.before,
+            "then": one.then,
+            "onset": stamp(one.onset),
+        }
+        for one in await changes(ring, span)
+    ]
+    return {"changes": listed, "series": sum(key is not None for key in ring.window().keys)}
 
 
 def _rows(ring: Ring, span: Span) -> _Rows:
@@ -68,7 +88,7 @@ def _spread(first: int, last: int) -> NDArray[np.intp]:
     return np.unique(np.linspace(first, last - 1, min(last - first, _MOST_ROWS)).round().astype(np.intp))
 
 
-def _ranked(rows: _Rows, span: Span) -> ChangeRecords:
+def _ranked(rows: _Rows, limit: int) -> list[Moved]:
     chosen = _standing_out(rows)
     reference, window = (part[:, chosen].astype(np.float64) for part in (rows.reference, rows.window))
     keys = [rows.keys[column] for column in chosen.tolist()]
@@ -81,23 +101,18 @@ def _ranked(rows: _Rows, span: Span) -> ChangeRecords:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a series without one known row: NaN
         then = np.nanmedian(window, axis=0)
-    return {
-        "changes": [
-            {
-                "signal": keys[place].signal,
-                "stat": keys[place].stat,
-                "unit": unit_of(keys[place]),
-                "entity": entity_record(keys[place].entity),
-                "distance": float(distance[place]),
-                "harm": float(found.harm[place]),
-                "before": float(found.level[place]),
-                "then": float(then[place]),
-                "onset": stamp(onset(found.rows[:, place], rows.times)),
-            }
-            for place in order[: span.limit]
-        ],
-        "series": len(rows.keys),
-    }
+    return [
+        Moved(
+            keys[place],
+            unit_of(keys[place]),
+            before=float(found.level[place]),
+            then=float(then[place]),
+            onset=onset(found.rows[:, place], rows.times),
+            distance=float(distance[place]),
+            harm=float(found.harm[place]),
+        )
+        for place in order[:limit]
+    ]
 
 
 def _standing_out(rows: _Rows) -> NDArray[np.intp]:

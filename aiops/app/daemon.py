@@ -119,6 +119,7 @@ class Daemon:
             folders=[*own, (SHIPPED, presets.shipped(presets.Folder.ALERT_RULES) / "runbooks")],
             advice=self.capacity.records,
             opinions=self.opinions.records,
+            run_outs=self.capacity.run_outs,
         )
         self.telling = Telling(self.pipeline, self.state, self.why, self.explain, head=self.letterhead, clock=clock)
         self.actuator: Actuator | None = None

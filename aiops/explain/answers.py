@@ -4,10 +4,12 @@ Every sentence cites where it is from, and the answer carries the query that was
 the question shows. No language model takes part.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Protocol
 
+from aiops.capacity.exhaustion import Exhaustion
 from aiops.explain.knowledge import SHIPPED, Found
 from aiops.explain.narrator import Part, Summary, called, moment
 from aiops.explain.phrases import ANSWERS, PHRASES
@@ -15,7 +17,9 @@ from aiops.explain.quantities import worded
 from aiops.explain.questions import Intent, Query
 from aiops.explain.words import Language, Words, plain
 from aiops.incidents.alert import Alert, Incident
-from aiops.signals.types import SeriesKey
+from aiops.signals.catalog import SIGNALS
+from aiops.signals.telemetry import exported_name
+from aiops.signals.types import Mark, SeriesKey
 
 _MOST = 5
 _TOLD = {
@@ -31,9 +35,11 @@ class Measured:
     Attributes
     ----------
     worst, at
-        The value on the side that hurts (the mean, where neither does), and its UTC second.
+        The value on the side that is asked for, else that hurts (the mean, where neither does), and its UTC second.
     before
         Median of the hour before the window; NaN when not known.
+    last
+        Newest known value in the window.
     """
 
     key: SeriesKey
@@ -42,6 +48,30 @@ class Measured:
     at: float
     mean: float
     before: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One series that is elsewhere in a window than before it.
+
+    Attributes
+    ----------
+    before, then
+        Level before, and median in the window.
+    onset
+        UTC seconds; NaN when it did not stay.
+    distance, harm
+        How far, and how far in the direction that hurts, in robust deviations.
+    """
+
+    key: SeriesKey
+    unit: str
+    before: float
+    then: float
+    onset: float
+    distance: float
+    harm: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +87,25 @@ class Records(Protocol):
     """What can be looked up."""
 
     def measured(self, query: Query) -> Sequence[Measured]:
-        """Series of the query, the furthest from what they were before first."""
+        """Series of the query: for a ranking in its order, else the furthest from what they were before first."""
+        ...
+
+    def marks(self, query: Query) -> Sequence[Mark]:
+        """Deploys, restarts and other events in the window, of the names of the query, newest first."""
+        ...
+
+    def moved(self, query: Query) -> Sequence[Moved] | None:
+        """Series that are elsewhere in the window than before, of the names of the query, the farthest first; None when
+        nothing is known of before."""
+        ...
+
+    def run_outs(self, query: Query) -> Sequence[tuple[SeriesKey, Exhaustion]]:
+        """When what can be used up is, for the signals and names of the query, the soonest first."""
         ...
 
     def incidents(self, query: Query) -> Sequence[Story]:
-        """Incidents that were there in the window and touch the names and signals of the query, newest first."""
+        """Incidents that were there in the window and touch the names of the query and what its signals show, newest
+        first."""
         ...
 
     def alerts(self, query: Query) -> Sequence[Alert]:
@@ -112,22 +156,7 @@ class Answer:
 def answer(query: Query, records: Records, words: Words) -> Answer:
     """Answer one question."""
     given = Answer(query)
-    writer = _Writer(given, records, words)
-    if query.intent is Intent.REPLICAS:
-        writer.replicas()
-    elif query.intent is Intent.ALERTS:
-        writer.alerts()
-    elif query.intent is Intent.VALUE:
-        writer.measured()
-    elif query.intent is Intent.HAPPENED:
-        writer.incidents(records.incidents(query))
-    else:
-        stories = records.incidents(query)
-        if query.signals and query.intent is Intent.WHY:
-            writer.measured()
-        writer.incidents(stories[:2])
-        keys = [key for story in stories[:2] for key in (*story.causes, *_rules(story))]
-        writer.pages(keys)
+    _Writer(given, records, words).write()
     return given
 
 
@@ -140,38 +169,128 @@ class _Writer:
         self._language: Language = given.query.language
         self._phrases = ANSWERS[self._language]
 
-    def _say(self, key: str, *cited: str, **values: object) -> None:
+    def write(self) -> None:
+        parts: Mapping[Intent, Sequence[Callable[[], None]]] = {
+            Intent.WHY: (self.told,),
+            Intent.HOW: (self.told,),
+            Intent.VALUE: (self.measured,),
+            Intent.RANK: (self.ranked,),
+            Intent.STATE: (self.happened, self.side_by_side),
+            Intent.HAPPENED: (self.happened,),
+            Intent.CHANGED: (self.events, self.moved),
+            Intent.ALERTS: (self.alerts,),
+            Intent.REPLICAS: (self.replicas,),
+            Intent.RUNS_OUT: (self.run_outs,),
+            Intent.ORDER: (lambda: self.say("order"),),
+            Intent.UNCLEAR: (lambda: self.say("unclear"),),
+        }
+        for part in parts[self._query.intent]:
+            part()
+
+    def say(self, key: str, *cited: str, **values: object) -> None:
         self._given.say(self._phrases[key].format(**values), *cited)
 
+    def told(self) -> None:
+        """The stories behind it, with causes or actions, and what is written."""
+        stories = self._records.incidents(self._query)
+        if self._query.signals and self._query.intent is Intent.WHY:
+            self.measured()
+        self.incidents(stories[:2])
+        self.pages([key for story in stories[:2] for key in (*story.causes, *_rules(story))])
+
     def measured(self) -> None:
+        found = self._found()
+        for one in found[:_MOST]:
+            self._measurement("measured", one)
+        self._rest(len(found))
+
+    def ranked(self) -> None:
+        found, most = self._found(), self._query.most or _MOST
+        side = self._phrases["lowest" if self._query.lowest else "highest"]
+        when = self._phrases["at_the_end" if self._query.timed else "now"]
+        for place, one in enumerate(found[:most], 1):
+            self._measurement("ranked", one, place=place, side=side, when=when)
+        if not self._query.most:
+            self._rest(len(found))
+
+    def _found(self) -> Sequence[Measured]:
         found = self._records.measured(self._query)
         if not found:
             named = [self._words.signal(name, self._query.stat, self._language) for name in self._query.signals]
-            self._say("not_measured", signals=", ".join(named) or "-")
-        for one in found[:_MOST]:
-            look_up = next((text for text in self._query.promql), "")
-            source = self._given.cite(str(one.key), look_up)
-            self._say(
-                "measured",
-                source,
-                id=source,
-                signal=self._words.signal(one.key.signal, one.key.stat, self._language),
-                entity=called(one.key.entity),
-                value=worded(one.worst, one.unit, self._language),
-                at=moment(one.at),
-                mean=worded(one.mean, one.unit, self._language),
-                before=worded(one.before, one.unit, self._language),
-            )
+            self.say("not_measured", signals=", ".join(named) or "-")
+        return found
+
+    def _measurement(self, phrase: str, one: Measured, **more: object) -> None:
+        source = self._cite(one.key)
+        numbers = {"value": one.worst, "last": one.last, "mean": one.mean, "before": one.before}
+        told = {name: worded(number, one.unit, self._language) for name, number in numbers.items()}
+        self.say(phrase, source, id=source, signal=self._signal(one.key), entity=called(one.key.entity),
+                 at=moment(one.at), **told, **more)  # fmt: skip
+
+    def _cite(self, key: SeriesKey) -> str:
+        matchers = f'stat="{key.stat}"' if key.stat else ""
+        return self._given.cite(str(key), f"{exported_name(SIGNALS[key.signal])}{{{matchers}}}")
+
+    def _signal(self, key: SeriesKey) -> str:
+        return self._words.signal(key.signal, key.stat, self._language)
+
+    def side_by_side(self) -> None:
+        """One sentence a signal: what it is now for each of the named things."""
+        rows: dict[tuple[str, str], list[Measured]] = {}
+        for one in self._records.measured(self._query):
+            rows.setdefault((one.key.signal, one.key.stat), []).append(one)
+        for same in rows.values():
+            source = self._cite(same[0].key)
+            told = [f"{called(one.key.entity)} {worded(one.last, one.unit, self._language)}" for one in same[:_MOST]]
+            self.say("side_by_side", source, id=source, signal=self._signal(same[0].key),
+                     values=self._phrases["comma"].join(told))  # fmt: skip
+            self._rest(len(same))
+
+    def happened(self) -> None:
+        self.incidents(self._records.incidents(self._query))
+
+    def events(self) -> None:
+        marks = self._records.marks(self._query)
+        if not marks:
+            self.say("no_mark")
+        for mark in marks[:_MOST]:
+            source = self._given.cite(f"{mark.kind} of {mark.entity}", "archive.sqlite")
+            self.say("mark", source, id=source, at=moment(mark.at), entity=called(mark.entity), kind=str(mark.kind),
+                     detail=plain(mark.detail, 200))  # fmt: skip
+        self._rest(len(marks))
+
+    def moved(self) -> None:
+        moved = self._records.moved(self._query)
+        if not moved:
+            self.say("no_before" if moved is None else "nothing_moved")
+        for one in (moved or ())[:_MOST]:
+            source = self._cite(one.key)
+            since = "" if isnan(one.onset) else self._phrases["since"].format(at=moment(one.onset))
+            self.say("moved", source, id=source, signal=self._signal(one.key), entity=called(one.key.entity),
+                     before=worded(one.before, one.unit, self._language),
+                     then=worded(one.then, one.unit, self._language), since=since)  # fmt: skip
+        self._rest(len(moved or ()))
+
+    def run_outs(self) -> None:
+        found = self._records.run_outs(self._query)
+        if not found:
+            self.say("no_run_out")
+        for key, end in found[:_MOST]:
+            source = self._cite(key)
+            times = {"expected": end.seconds, "soonest": end.soonest_seconds, "latest": end.latest_seconds}
+            told = {name: worded(seconds, "seconds", self._language) for name, seconds in times.items()}
+            self.say("lasts" if isnan(end.seconds) else "runs_out", source, id=source, signal=self._signal(key),
+                     entity=called(key.entity), reason=plain(end.reason).rstrip(".。"), **told)  # fmt: skip
         self._rest(len(found))
 
     def incidents(self, stories: Sequence[Story]) -> None:
         if not stories:
-            self._say("no_incident")
+            self.say("no_incident")
         for story in stories[:_MOST]:
             incident = story.incident
             source = self._given.cite(f"incident {incident.id}", f"/api/v1/incidents/{incident.id}")
             ended = self._phrases["ended"].format(end=moment(incident.ended_at)) if not incident.open else ""
-            self._say(
+            self.say(
                 "incident",
                 source,
                 id=source,
@@ -189,10 +308,10 @@ class _Writer:
     def alerts(self) -> None:
         found = self._records.alerts(self._query)
         if not found:
-            self._say("no_alert")
+            self.say("no_alert")
         for alert in found[:_MOST]:
             source = self._given.cite(f"{alert.key.rule} on {alert.key.series}", "/api/v1/alerts")
-            self._say(
+            self.say(
                 "alert",
                 source,
                 id=source,
@@ -206,12 +325,12 @@ class _Writer:
     def replicas(self) -> None:
         found = [one for one in self._records.recommendations() if self._is_asked(str(one.get("pool", "")))]
         if not found:
-            self._say("no_pool")
+            self.say("no_pool")
         for one in found[:_MOST]:
             pool, desired = str(one.get("pool", "")), one.get("desired_replicas")
             source = self._given.cite(f"advice on pool {pool}", f"/api/v1/recommendations/{pool}")
             usable = desired is not None and not one.get("abstained")
-            self._say(
+            self.say(
                 "replicas" if usable else "no_advice",
                 source,
                 id=source,
@@ -228,12 +347,12 @@ class _Writer:
     def pages(self, keys: Sequence[str]) -> None:
         found = self._records.pages(self._query.text, keys)
         if not found and self._query.intent is Intent.HOW:
-            self._say("no_page")
+            self.say("no_page")
         for one in found[:3]:
             name = plain(one.place.rpartition("/")[2].removeprefix("incident "), 120)
             look_up = f"/runbooks/{name.removesuffix('.md')}" if one.kind == SHIPPED else one.place
             source = self._given.cite(f"{one.kind} {name}", look_up)
-            self._say(
+            self.say(
                 "page",
                 source,
                 id=source,
@@ -245,7 +364,7 @@ class _Writer:
 
     def _rest(self, count: int) -> None:
         if count > _MOST:
-            self._say("more", count=count - _MOST)
+            self.say("more", count=count - _MOST)
 
 
 def _rules(story: Story) -> list[str]:

@@ -5,25 +5,54 @@ same question at the same time compiles to the same query. Times are UTC.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
+from aiops.explain.times import NOW_SECONDS, window_of
 from aiops.explain.words import Language, plain
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.telemetry import exported_name
+from aiops.signals.types import EntityKind
 
 LONGEST_QUESTION = 400
-_NEAR_SECONDS = 900.0
-_NOW_SECONDS = 900.0
-_CHINESE = re.compile(r"[\u3400-\u9fff]")
 _SHORT_NAMES = {
     "ttft": "ttft", "itl": "itl", "tpot": "tpot", "e2e": "e2e", "latency": "e2e", "slow": "e2e", "queue": "queue_len",
-    "hot": "gpu_temp", "temperature": "gpu_temp", "power": "gpu_power", "kv": "kv_use", "memory": "gpu_mem_used",
+    "queued": "queue_len", "waiting": "queue_len", "running": "running", "hot": "gpu_temp", "temperature": "gpu_temp",
+    "power": "gpu_power", "clock": "gpu_sm_clock", "utilization": "gpu_util", "utilisation": "gpu_util",
+    "kv": "kv_use", "memory": "gpu_mem_used", "failing": "errors", "failures": "errors",
     "慢": "e2e", "热": "gpu_temp", "显存": "gpu_mem_used",
 }  # fmt: skip
+_VAGUE_NAMES = {
+    "load": "running", "loaded": "running", "busy": "running", "tokens": "tokens_out", "requests": "arrivals",
+    "请求": "arrivals", "负载": "running",
+}  # fmt: skip
+"""Words that mean a signal only where nothing else in the question does."""
+_SPEED, _LOAD = ("itl", "ttft", "e2e"), ("running", "gpu_util")
+_SUPERLATIVES: Mapping[str, tuple[tuple[str, ...], bool | None]] = {
+    "hottest": (("gpu_temp",), False), "coolest": (("gpu_temp",), True), "coldest": (("gpu_temp",), True),
+    "slowest": (_SPEED, False), "fastest": (_SPEED, True), "busiest": (_LOAD, False), "idle": (_LOAD, True),
+    "highest": ((), False), "most": ((), False), "longest": ((), False), "largest": ((), False),
+    "biggest": ((), False), "top": ((), False), "lowest": ((), True), "least": ((), True), "shortest": ((), True),
+    "smallest": ((), True), "worst": ((), None),
+    "最热": (("gpu_temp",), False), "最冷": (("gpu_temp",), True), "最慢": (_SPEED, False), "最快": (_SPEED, True),
+    "最忙": (_LOAD, False), "最闲": (_LOAD, True),
+    "空闲": (_LOAD, True), "最高": ((), False), "最多": ((), False), "最长": ((), False),
+    "最大": ((), False), "最低": ((), True), "最少": ((), True), "最短": ((), True), "最小": ((), True),
+    "最差": ((), None),
+}  # fmt: skip
+"""Superlative → signals that it is about where the question names none, and whether the lowest comes first; None: what
+hurts."""
+_SUPERLATIVE = re.compile(rf"(?i)\b({'|'.join(word for word in _SUPERLATIVES if word.isascii())})\b|(空闲|最[^近后初])")
+_KINDS = re.compile(
+    r"(?i)(?P<gpu>(?<![a-z])gpus?(?![a-z])|显卡)|(?P<replica>\b(?:replica|instance|engine|server|pod)s?\b|副本|实例|引擎)"
+    r"|(?P<node>\b(?:node|host|machine)s?\b|节点|主机|机器)|(?P<pool>\b(?:pool|model|service)s?\b|池|模型|服务)"
+)
+_MOST = re.compile(r"(?i)\btop (\d{1,2})\b|前\s*(\d{1,2})")
+_GPU = re.compile(r"^(?:GPU|MIG)-([0-9a-fA-F]{8})")
 _STAT = re.compile(r"(?i)\b(p50|p95|p99|mean)\b")
+_CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 
 class Intent(StrEnum):
@@ -33,20 +62,43 @@ class Intent(StrEnum):
     HOW = "how"
     """What to do, and what is written about it."""
     VALUE = "value"
+    RANK = "rank"
+    """Which are the first by one signal."""
+    STATE = "state"
+    """How named things are, side by side."""
     HAPPENED = "happened"
+    CHANGED = "changed"
     ALERTS = "alerts"
     REPLICAS = "replicas"
+    RUNS_OUT = "runs_out"
+    """When something is used up."""
+    ORDER = "order"
+    """Something is to be done: nothing is."""
+    UNCLEAR = "unclear"
 
 
 _INTENTS: tuple[tuple[Intent, re.Pattern[str]], ...] = (
+    (Intent.ORDER, re.compile(r"(?i)^\W*(?:please |(?:can|could) you )?(?:delete|remove|restart|reboot|kill|drain|"
+                              r"cordon|stop|silence|mute|acknowledge|deploy|roll ?back|upgrade)\b|"
+                              r"^\W*(?:请|帮我)?(?:删除|重启|停止|静默|静音|回滚|部署)")),
     (Intent.WHY, re.compile(r"(?i)\bwhy\b|\bcause[ds]?\b|\breason\b|\bexplain|为什么|为何|原因|怎么回事|怎么会")),
     (Intent.HOW, re.compile(r"(?i)\bhow (?:do|can|should|to)\b|\bwhat (?:should|can|do) (?:i|we)\b|\brunbook|\bfix\b|"
                             r"\bdo about\b|怎么办|如何|怎样|怎么处理|手册|处理")),
     (Intent.REPLICAS, re.compile(r"(?i)\bhow many (?:replicas|instances|servers|gpus)\b|\breplicas? (?:do|should|need)|"
                                  r"\bscale\b|\bcapacity\b|多少副本|几个副本|需要.*副本|扩容|缩容|容量")),
+    (Intent.RUNS_OUT, re.compile(r"(?i)\bwhen (?:will|does|do|is)\b|\bhow (?:long|soon) (?:until|before|till)\b|"
+                                 r"\bruns? out\b|\bused up\b|\bexhaust|什么时候.*(?:满|完|尽)|何时.*(?:满|完|尽)|"
+                                 r"多久.*(?:满|完|尽)|耗尽")),
+    (Intent.CHANGED, re.compile(r"(?i)\bchanged?\b|\bchanges\b|\bdeploy|\brollouts?\b|\brestarted\b|"
+                                r"\bdid\b.*\brestart\b|\bupgraded\b|"
+                                r"变更|变化|变了|改变|部署|升级")),
     (Intent.ALERTS, re.compile(r"(?i)\balerts?\b|\bfiring\b|\bwrong now\b|告警|报警")),
+    (Intent.RANK, _SUPERLATIVE),
     (Intent.HAPPENED, re.compile(r"(?i)\bincidents?\b|\bhappen|\bwhat (?:was|is) (?:wrong|going on)|\boutage|"
                                  r"事件|发生|出了什么|故障")),
+    (Intent.STATE, re.compile(r"(?i)\bcompar|\bversus\b|\bvs\b|\bdifferen|\bok(?:ay)?\b|\bhealth|\bstatus\b|\bstate\b|"
+                              r"\bbroken\b|\bwrong\b|\bproblem|\bissues?\b|\btrouble|\bdown\b|\bstuck\b|\bfail|"
+                              r"对比|比较|相比|正常|健康|状态|问题")),
     (Intent.VALUE, re.compile(r"(?i)\bwhat (?:is|was|are|were)\b|\bhow (?:high|low|long|much|many|is|was|are)\b|"
                               r"\bshow\b|"
                               r"多少|多高|多长|是什么|怎么样")),
@@ -60,11 +112,20 @@ class Query:
     Attributes
     ----------
     signals
-        Canonical names, in the order in which they were named; ``stat`` is empty when none was.
+        Canonical names, in the order in which they were named; ``stat`` is empty when none was. For a ranking the first
+        that is measured counts.
     names
         Values of labels that exist and that the question names.
+    kind
+        What sort of thing is asked about; None when the question does not say.
+    lowest
+        Whether the lowest values are asked for; None: those that hurt.
     start, end
         UTC seconds of the window.
+    timed
+        Whether the question names a time.
+    most
+        How many things are asked for at most; 0 when the question does not say.
     text
         The question, one line: free text for what is written down.
     """
@@ -77,6 +138,10 @@ class Query:
     start: float
     end: float
     text: str
+    kind: EntityKind | None = None
+    lowest: bool | None = None
+    timed: bool = False
+    most: int = 0
 
     @property
     def shown(self) -> str:
@@ -86,6 +151,8 @@ class Query:
             parts.append("signals " + ", ".join(f"{name}:{self.stat}" if self.stat else name for name in self.signals))
         if self.names:
             parts.append("of " + ", ".join(self.names))
+        if self.intent is Intent.RANK:
+            parts.append({True: "the lowest", False: "the highest", None: "the worst"}[self.lowest] + " first")
         return f"{'; '.join(parts)}; from {_iso(self.start)} to {_iso(self.end)}"
 
     @property
@@ -110,27 +177,48 @@ def compile_question(
         Values of labels that exist.
     """
     text = plain(question, LONGEST_QUESTION)
-    language = Language.ZH if _CHINESE.search(text) else Language.EN
-    start, end = window_of(text, now)
-    stat = _STAT.search(text)
-    query = Query(
-        intent=Intent.HAPPENED,
-        language=language,
-        signals=_signals_in(text, signals),
+    window = window_of(text, now)
+    start, end = window or (now - NOW_SECONDS, now)
+    stat, kind, most = _STAT.search(text), _KINDS.search(text), _SUPERLATIVE.search(text)
+    about, lowest = _SUPERLATIVES.get(most.group().lower(), ((), None)) if most else ((), None)
+    known = _signals_in(text.replace(most.group(), " ") if most else text, signals) or about
+    named = _names_in(text, names)
+    return Query(
+        intent=_intent(text, known, named),
+        language=Language.ZH if _CHINESE.search(text) else Language.EN,
+        signals=known,
         stat=stat[1].lower() if stat else "",
-        names=_names_in(text, names),
+        names=named,
         start=start,
         end=end,
         text=text,
+        kind=EntityKind(kind.lastgroup) if kind and kind.lastgroup else None,
+        lowest=lowest,
+        timed=window is not None,
+        most=int(most_asked[1] or most_asked[2]) if (most_asked := _MOST.search(text)) else 0,
     )
-    intent = next((intent for intent, pattern in _INTENTS if pattern.search(text)), None)
-    return replace(query, intent=intent or (Intent.VALUE if query.signals else Intent.HAPPENED))
+
+
+def _intent(text: str, signals: tuple[str, ...], names: tuple[str, ...]) -> Intent:
+    found = next((intent for intent, pattern in _INTENTS if pattern.search(text)), None)
+    if found is Intent.ORDER and signals:  # "restarts of chat-0"
+        return Intent.VALUE
+    if found is Intent.RANK and not signals:
+        return Intent.HAPPENED
+    if found in (Intent.STATE, Intent.VALUE, None):
+        by_names = Intent.STATE if names else (Intent.HAPPENED if found is Intent.STATE else Intent.UNCLEAR)
+        return Intent.VALUE if signals and found is not Intent.STATE else by_names
+    return found
 
 
 def _signals_in(text: str, signals: Mapping[str, Mapping[Language, tuple[str, ...]]]) -> tuple[str, ...]:
     called = {name.lower(): signal for signal, names in signals.items() for both in names.values() for name in both}
     called |= {signal: signal for signal in signals}
     called |= {name: signal for name, signal in _SHORT_NAMES.items() if name not in called}
+    return _called_in(text, called) or _called_in(text, _VAGUE_NAMES)
+
+
+def _called_in(text: str, called: Mapping[str, str]) -> tuple[str, ...]:
     found, rest = [], text.lower()
     for name in sorted(called, key=lambda one: (-len(one), one)):
         pattern = re.escape(name) if _CHINESE.search(name) else rf"(?<![a-z0-9_]){re.escape(name)}(?![a-z0-9_])"
@@ -142,105 +230,19 @@ def _signals_in(text: str, signals: Mapping[str, Mapping[Language, tuple[str, ..
 
 
 def _names_in(text: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Names that a text has, also by their first part: ``n1`` is ``n1:8000``, and a GPU is known by eight digits."""
+    called: dict[str, list[str]] = {}
+    for name in sorted(names):
+        for alias in {name, name.rpartition(":")[0], *_GPU.findall(name)}:
+            called.setdefault(alias.lower(), []).append(name)
     rest = text.lower()
-    found = []
-    for name in sorted({name for name in names if len(name) > 1}, key=lambda one: (-len(one), one)):
-        match = re.search(rf"(?<![a-z0-9_.:-]){re.escape(name.lower())}(?![a-z0-9_:-])", rest)
+    found: list[str] = []
+    for alias in sorted((one for one in called if len(one) > 1), key=lambda one: (-len(one), one)):
+        match = re.search(rf"(?<![a-z0-9_.:-]){re.escape(alias)}(?![a-z0-9_:-])", rest)
         if match:
-            found.append(name)
-            rest = rest[: match.start()] + " " * len(name) + rest[match.end() :]
-    return tuple(found)
-
-
-# Time ------------------------------------------------------------------------------------------------------------
-
-_NUMBER = r"(\d{1,4}|an?|half an|一|半|两|几)"
-_UNIT = r"(seconds?|minutes?|mins?|hours?|days?|weeks?|s|m|h|d|秒钟?|分钟?|个?小时|天|周)"
-_UNIT_SECONDS = (("s", 1.0), ("秒", 1.0), ("m", 60.0), ("分", 60.0), ("h", 3600.0), ("个小时", 3600.0),
-                 ("小时", 3600.0), ("d", 86_400.0), ("天", 86_400.0), ("w", 604_800.0), ("周", 604_800.0))  # fmt: skip
-_CLOCK = (
-    r"(?:(\d{4}-\d\d-\d\d)[T ]?|(yesterday|today|昨天|今天)\s*(?:at\s*)?)?"
-    r"(凌晨|早上|上午|中午|下午|晚上)?\s*"
-    r"(?:(\d{1,2})[:：](\d\d)(?:[:：](\d\d))?\s*([ap]m)?|(\d{1,2})\s*([ap]m)|(\d{1,2})\s*[点时](?:\s*(\d{1,2}|半)\s*分?)?)"
-)
-_ONE = re.compile(rf"(?i)(?<![\d.:]){_CLOCK}(?![\d:])")
-_SPAN = re.compile(rf"(?i)(?:last|past|previous|最近|过去|近)\s*{_NUMBER}?\s*{_UNIT}(?![a-z])")
-_AGO = re.compile(rf"(?i){_NUMBER}\s*{_UNIT}\s*(?:ago|以?前)")
-_SINCE = re.compile(r"(?i)\b(?:since|after)\b|自从?|以来|之后|起")
-_BETWEEN = re.compile(r"(?i)\bbetween\b|\bfrom\b|\bto\b|从|到|至|之间|–|—")
-_DAY = re.compile(r"(?i)\b(yesterday|today)\b|昨天|今天|(?<!\d)(\d{4}-\d\d-\d\d)(?!\d)")
-
-
-def window_of(text: str, now: float) -> tuple[float, float]:
-    """The window of time that a text names, UTC seconds; the last quarter of an hour when it names none."""
-    reading: tuple[Callable[[str, float], tuple[float, float] | None], ...] = (_spans, _agos, _clocks, _days)
-    found = next((window for read in reading if (window := read(text, now)) is not None), None)
-    start, end = found or (now - _NOW_SECONDS, now)
-    return min(start, now), min(max(end, start), now)
-
-
-def _spans(text: str, now: float) -> tuple[float, float] | None:
-    match = _SPAN.search(text)
-    return None if match is None else (now - _seconds(match[1] or "1", match[2]), now)
-
-
-def _agos(text: str, now: float) -> tuple[float, float] | None:
-    match = _AGO.search(text)
-    if match is None:
-        return None
-    at = now - _seconds(match[1], match[2])
-    return at - _NEAR_SECONDS, at + _NEAR_SECONDS
-
-
-def _seconds(number: str, unit: str) -> float:
-    count = {"a": 1.0, "an": 1.0, "half an": 0.5, "一": 1.0, "半": 0.5, "两": 2.0, "几": 5.0}.get(number.lower())
-    size = next(size for name, size in _UNIT_SECONDS if unit.lower().startswith(name))
-    return (float(number) if count is None else count) * size
-
-
-def _clocks(text: str, now: float) -> tuple[float, float] | None:
-    times = [at for match in _ONE.finditer(text) if (at := _moment(match, now)) is not None]
-    if not times:
-        return None
-    if len(times) > 1 and _BETWEEN.search(text):
-        return min(times[:2]), max(times[:2])
-    if _SINCE.search(text):
-        return times[0], now
-    return times[0] - _NEAR_SECONDS, times[0] + _NEAR_SECONDS
-
-
-def _moment(match: re.Match[str], now: float) -> float | None:
-    """UTC seconds; a time of day that is still to come today was yesterday's. None for what is no time."""
-    date, day, part, hour, minute, second, half, hour_only, half_only, hour_zh, minute_zh = match.groups()
-    number = int(hour or hour_only or hour_zh)
-    late = (half or half_only or "").lower() == "pm" or part in ("下午", "晚上")
-    number += 12 if late and number < 12 else 0
-    number -= 12 if (half or half_only or "").lower() == "am" and number == 12 else 0
-    minutes = 30 if minute_zh == "半" else int(minute or minute_zh or 0)
-    today = datetime.fromtimestamp(now, UTC)
-    try:
-        base = datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=UTC) if date else today
-        at = base.replace(hour=number, minute=minutes, second=int(second or 0), microsecond=0)
-    except ValueError:
-        return None
-    if (day or "").lower() in ("yesterday", "昨天") or (not date and not day and at > today):
-        at -= timedelta(days=1)
-    return at.timestamp()
-
-
-def _days(text: str, now: float) -> tuple[float, float] | None:
-    match = _DAY.search(text)
-    if match is None:
-        return None
-    midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    if match[2]:
-        try:
-            midnight = datetime.strptime(match[2], "%Y-%m-%d").replace(tzinfo=UTC)
-        except ValueError:
-            return None
-    elif match.group().lower() in ("yesterday", "昨天"):
-        midnight -= timedelta(days=1)
-    return midnight.timestamp(), midnight.timestamp() + 86_400.0
+            found += called[alias]
+            rest = rest[: match.start()] + " " * len(alias) + rest[match.end() :]
+    return tuple(dict.fromkeys(found))
 
 
 def _iso(at: float) -> str:

@@ -17,7 +17,7 @@ from aiops.incidents.machine import order
 from aiops.incidents.places import Fleet, Place
 from aiops.incidents.settings import IncidentSettings
 from aiops.signals.tenancy import NO_TENANCY, Tenancy
-from aiops.signals.types import SeriesKey
+from aiops.signals.types import Entity, SeriesKey
 
 _MOST_USED = 10_000
 """Ids that are remembered, so that none is given twice."""
@@ -100,6 +100,10 @@ class Grouping:
             elif not kept.incident.open and kept.quiet_seconds > self._settings.flap_window:
                 del self._kept[name]
         return [self._kept[name].incident for name in changed]
+
+    def places(self, entity: Entity) -> tuple[Place, ...]:
+        """Where something is in the fleet, the smallest place first."""
+        return self._fleet.places(entity)
 
     def _age(self, now: float) -> None:
         last, self._last_step_at = self._last_step_at, now

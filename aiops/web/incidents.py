@@ -84,9 +84,10 @@ async def _slo(call: Call[Nothing]) -> BudgetRecords:
 
 
 async def _ask(call: Call[Question]) -> AnswerRecord:
-    """The question is compiled to one of a few intents (`why`, `how`, `value`, `happened`, `alerts`, `replicas`) with
-    signals, names and a window of time, and answered from what is known: the window in memory, incidents, alerts,
-    advice, runbooks and past incidents. No language model takes part and nothing is changed. `query` is what was
+    """The question is compiled to one of a few intents (`why`, `how`, `value`, `rank`, `state`, `happened`, `changed`,
+    `alerts`, `replicas`, `runs_out`; `order` and `unclear` are answered by a hint) with signals, names and a window of
+    time, and answered from what is known: the window in memory, incidents, events, alerts, advice, runbooks and past
+    incidents. No language model takes part and nothing is changed. `query` is what was
     understood, `promql` the same for a Prometheus that scrapes this daemon, `sources` what the sentences cite.
     """
     return await call.source.ask(call.asked.q)

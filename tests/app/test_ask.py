@@ -15,6 +15,8 @@ from aiops.app.ask import Ask
 from aiops.app.assembly import build_pipeline
 from aiops.app.config import Config
 from aiops.app.explain import Explain
+from aiops.capacity.exhaustion import Exhaustion
+from aiops.detect.base import AlertKey, Severity
 from aiops.explain.settings import ExplainSettings
 from aiops.incidents.alert import Incident
 from aiops.kit.clock import Clock
@@ -25,6 +27,7 @@ from tests.app.test_daemon import configured, firing, fleet, running, until  # n
 from tests.explain.cases import case
 
 NOW = 1_790_000_000.0
+ENDS = Exhaustion(1800.0, 600.0, 7200.0, 0.0002)
 
 
 class House:
@@ -40,6 +43,7 @@ class House:
             folders=[("runbook", folder / "books")],
             advice=lambda: [{"pool": "chat/m", "desired_replicas": 3, "current_replicas": 2, "reason": "97 % wait"}],
             opinions=lambda: opinions or {"feedback": []},
+            run_outs=lambda: {SeriesKey(Entity.of(EntityKind.POOL, pool="chat", model_name="m"), "kv_use"): ENDS},
         )  # fmt: skip
         pool = Entity.of(EntityKind.POOL, pool="chat", model_name="m")
         replica = Entity.of(EntityKind.REPLICA, instance="a:1", pool="chat", model_name="m")
@@ -91,6 +95,50 @@ async def test_past_incidents_are_known_with_what_people_said(tmp_path: Path) ->
     await house.ask.refresh()
     assert "(past incident old1)" in await house.asked("what should we do about the fan of the rack?")
     assert house.ask.pages == 1
+
+
+async def test_parts_are_ranked_and_pools_where_they_are_asked_for(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    ranked = await house.asked("which has the longest queue?")
+    assert ranked.startswith("1. queue length of replica a:1 m: 20 requests now, 20 requests at its highest")
+    assert "pool" not in ranked
+    assert "1. queue length of pool chat m: 40" in await house.asked("which pool has the longest queue?")
+    lowest = await house.asked("lowest queue of a:1 in the last 50 minutes")
+    assert "20 requests at the end, 1 requests at its lowest" in lowest
+
+
+async def test_what_moved_is_told_and_that_nothing_is_known_of_before(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    text = await house.asked("what changed in the last 5 minutes?")
+    assert "queue length of pool chat m went from 2 requests to 40 requests, since" in text
+    assert "queue length of replica a:1 m went from 1 requests to 20 requests" in text
+    assert "pool" not in (await house.asked("what changed at a:1 in the last 5 minutes?"))
+    assert "nothing to compare with" in await house.asked("what changed in the last 2 hours?")
+
+
+async def test_named_things_stand_side_by_side_and_ends_are_told(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    assert "queue length now: replica a:1 m 20 requests [S1]." in await house.asked("how is a:1?")
+    assert "queue length now: pool chat m 40 requests [S1]." in await house.asked("how is chat?")
+    ends = "KV cache use of pool chat m: used up in 30 min, at the soonest in 10 min, at the latest in 2 h [S1]."
+    assert await house.asked("when will the KV cache be full?") == ends
+    assert await house.asked("when will the KV cache of chat be full?") == ends
+
+
+async def test_why_looks_where_the_signal_moved(tmp_path: Path) -> None:
+    """Two incidents are open; the newer one is of a pool whose queue did not move."""
+    house = House(tmp_path)
+    here, there = (
+        AlertKey("TargetStale", SeriesKey(Entity.of(EntityKind.REPLICA, instance=name, pool=pool), "up"))
+        for name, pool in (("a:1", "chat"), ("b:1", "billing"))
+    )
+    house.pipeline.grouping.restore([
+        Incident("here", "ours", Severity.WARNING, NOW - 200.0, NOW, 0.0, (here,)),
+        Incident("there", "theirs", Severity.CRITICAL, NOW - 60.0, NOW, 0.0, (there,)),
+    ])  # fmt: skip
+    text = await house.asked("why is the queue long?")
+    assert "Incident here" in text
+    assert "there" not in text
 
 
 async def test_advice_is_repeated(tmp_path: Path) -> None:

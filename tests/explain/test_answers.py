@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from aiops.explain.answers import Answer, Measured, Story, answer
+from aiops.capacity.exhaustion import Exhaustion
+from aiops.explain.answers import Answer, Measured, Moved, Story, answer
 from aiops.explain.knowledge import Found
 from aiops.explain.narrator import Narrator
 from aiops.explain.phrases import ANSWERS
 from aiops.explain.questions import Query, compile_question
 from aiops.explain.words import Language
 from aiops.incidents.alert import Alert
+from aiops.signals.types import Entity, EntityKind, Mark, MarkKind, SeriesKey
 from tests.explain.cases import case, words
 
 ONE = case(7)
@@ -29,8 +31,21 @@ class House:
     def measured(self, query: Query) -> Sequence[Measured]:
         fact = ONE.diagnosis.evidence[0]
         assert fact.series is not None
-        one = Measured(fact.series, fact.unit, fact.value, NOW - 60.0, fact.value, float("nan"))
+        one = Measured(fact.series, fact.unit, fact.value, NOW - 60.0, fact.value, float("nan"), fact.value)
         return [] if self.empty else [one] * self.many
+
+    def marks(self, query: Query) -> Sequence[Mark]:
+        mark = Mark(MarkKind.DEPLOY, Entity.of(EntityKind.POOL, pool="chat"), NOW - 300.0, "v1 to v2")
+        return [] if self.empty else [mark]
+
+    def moved(self, query: Query) -> Sequence[Moved] | None:
+        key = SeriesKey(Entity.of(EntityKind.POOL, pool="chat"), "queue_len")
+        return None if self.empty else [Moved(key, "requests", 2.0, 40.0, NOW - 240.0, 30.0, 30.0)]
+
+    def run_outs(self, query: Query) -> Sequence[tuple[SeriesKey, Exhaustion]]:
+        key, other = (SeriesKey(Entity.of(EntityKind.POOL, pool=pool), "kv_use") for pool in ("chat", "billing"))
+        known = Exhaustion(1800.0, 600.0, 7200.0, 0.0002)
+        return [] if self.empty else [(key, known), (other, Exhaustion(reason="not surely growing"))]
 
     def incidents(self, query: Query) -> Sequence[Story]:
         summary = Narrator(words(), query.language).tell(ONE.incident, ONE.alerts, ONE.diagnosis)
@@ -91,6 +106,16 @@ def test_why_is_answered_with_cause_evidence_and_pages(question: str) -> None:
         ("what happened today?", f"Incident {ONE.incident.id} (critical, open): “All slots are taken"),
         ("what is the ttft of chat?", "unknown in the hour before [S1]."),
         ("what should I do?", "Action: "),
+        ("how is chat?", " now: "),
+        ("what changed?", "of pool chat went from 2 requests to 40 requests, since "),
+        ("what changed?", "pool chat changed: deploy, “v1 to v2” [S1]."),
+        (
+            "when is the KV cache full?",
+            "pool chat: used up in 30 min, at the soonest in 10 min, at the latest in 2 h [S1].",
+        ),
+        ("when is the KV cache full?", "pool billing: no time can be said: not surely growing [S2]."),
+        ("KV 缓存什么时候会满", "pool billing 的KV 缓存占用：无法给出用尽时间"),
+        ("the highest ttft", "1. "),
     ],
 )
 def test_what_is_known_is_told(question: str, says: str) -> None:
@@ -109,6 +134,15 @@ def test_what_is_known_is_told(question: str, says: str) -> None:
         ("what happened?", "No incident is known from that time."),
         ("how do I fix it?", "Nothing is written about it."),
         ("发生了什么？", "没有当时的事件。"),
+        (
+            "what changed?",
+            "No deploy, restart or other event is known from that time.\nNo measurement is known from before",
+        ),
+        ("when is the disk full?", "Nothing that can be used up is known of it."),
+        ("which GPU is hottest?", "No value of GPU temperature is known from that time."),
+        ("stop everything", "Questions only read: nothing was done."),
+        ("请删除全部事件", "提问只读取，没有执行任何操作。"),
+        ("hello", "The question was not understood."),
     ],
 )
 def test_what_is_not_known_is_not_invented(question: str, says: str) -> None:

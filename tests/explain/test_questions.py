@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiops.explain.questions import Intent, Query, compile_question, window_of
+from aiops.explain.questions import Intent, Query, compile_question
+from aiops.explain.times import window_of
 from aiops.explain.words import Language
+from aiops.signals.types import EntityKind
 from tests.explain.cases import words
 
 NOW = datetime(2026, 11, 27, 16, 30, tzinfo=UTC).timestamp()
-NAMES = ("chat", "billing", "10.0.0.7:8000", "node-7", "node-77", "acme/tiny-70b")
+NAMES = ("chat", "billing", "10.0.0.7:8000", "node-7", "node-77", "acme/tiny-70b", "web-0:8000", "GPU-4aa7f1c2-9d1e")
 
 
 def asked(question: str) -> Query:
@@ -44,6 +46,25 @@ def clock(query: Query) -> tuple[str, str]:
         ("昨天发生了什么事件？", Intent.HAPPENED, ()),
         ("现在有哪些告警", Intent.ALERTS, ()),
         ("KV 缓存占用是多少？", Intent.VALUE, ("kv_use",)),
+        ("which replica is the slowest?", Intent.RANK, ("itl", "ttft", "e2e")),
+        ("the slowest TTFT", Intent.RANK, ("ttft",)),
+        ("which pool has the most waiting requests", Intent.RANK, ("queue_len",)),
+        ("哪个GPU最热", Intent.RANK, ("gpu_temp",)),
+        ("which replica is worst?", Intent.HAPPENED, ()),
+        ("how is chat?", Intent.STATE, ()),
+        ("compare chat and billing", Intent.STATE, ()),
+        ("is anything broken?", Intent.HAPPENED, ()),
+        ("what changed in the last hour", Intent.CHANGED, ()),
+        ("最近一小时有什么变化", Intent.CHANGED, ()),
+        ("when will the KV cache be full", Intent.RUNS_OUT, ("kv_use",)),
+        ("磁盘什么时候会满", Intent.RUNS_OUT, ()),
+        ("why are requests failing", Intent.WHY, ("errors",)),
+        ("how many requests does chat get", Intent.VALUE, ("arrivals",)),
+        ("delete all incidents", Intent.ORDER, ()),
+        ("please restart chat", Intent.ORDER, ()),
+        ("restarts of chat", Intent.VALUE, ("restarts",)),
+        ("what is the weather", Intent.UNCLEAR, ()),
+        ("", Intent.UNCLEAR, ()),
     ],
 )
 def test_intents_and_signals(question: str, intent: Intent, signals: tuple[str, ...]) -> None:
@@ -110,5 +131,36 @@ def test_any_text_is_a_question(text: str) -> None:
 
 @given(st.text(alphabet="0123456789:：点分apm 昨天上下午lasthourdyg", max_size=40))
 def test_any_time_is_a_window(text: str) -> None:
-    start, end = window_of(text, NOW)
+    start, end = window_of(text, NOW) or (NOW, NOW)
     assert start <= end <= NOW
+
+
+@pytest.mark.parametrize(
+    ("question", "kind", "lowest", "most"),
+    [
+        ("which GPU is hottest", EntityKind.GPU, False, 0),
+        ("top 3 replicas by queue", EntityKind.REPLICA, False, 3),
+        ("温度最低的显卡，前 2 个", EntityKind.GPU, True, 2),
+        ("which node is the worst by CPU", EntityKind.NODE, None, 0),
+        ("the lowest throughput of all", None, True, 0),
+    ],
+)
+def test_a_ranking_knows_of_what_and_from_which_end(
+    question: str, kind: EntityKind | None, lowest: bool | None, most: int
+) -> None:
+    query = asked(question)
+    assert (query.intent, query.kind, query.lowest, query.most) == (Intent.RANK, kind, lowest, most)
+
+
+@pytest.mark.parametrize(
+    ("question", "names"),
+    [
+        ("why did web-0 stop", ("web-0:8000",)),
+        ("why did web-0:8000 stop", ("web-0:8000",)),
+        ("is 4AA7F1C2 ok", ("GPU-4aa7f1c2-9d1e",)),
+        ("web-0x", ()),
+        ("10.0.0.7", ("10.0.0.7:8000",)),
+    ],
+)
+def test_a_name_may_be_given_by_its_first_part(question: str, names: tuple[str, ...]) -> None:
+    assert asked(question).names == names

@@ -4,7 +4,8 @@ import { get } from "../api.js";
 import { h } from "../dom.js";
 import { heading } from "../parts.js";
 
-const EXAMPLES = ["why was TTFT high at 14:00?", "how many replicas are needed?", "昨天发生了什么？"];
+const EXAMPLES = ["why was TTFT high at 14:00?", "which GPU is hottest?", "what changed in the last hour?", "how many replicas are needed?",
+  "昨天发生了什么？"];
 
 export default function ask({ query }) {
   const question = query.get("q") ?? "";
