@@ -331,7 +331,8 @@ class Daemon:
             raise ValueError("this daemon was started without a configuration that could be read again")
         options = self._options.again()
         config = options.loaded.config
-        bank = build_bank(config)  # whatever can be refused is built before anything is replaced
+        WebFileReader(config.web.config_file).read()  # whatever can be refused is before anything is replaced
+        bank = build_bank(config)
         if any(getattr(config, name) != getattr(self.config, name) for name in ("detect", "incidents", "slo")):
             take_over(self.pipeline, bank, config, self.last_tick_at)
             self.state.configure(config)

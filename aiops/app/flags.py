@@ -44,7 +44,7 @@ class RunOptions:
 
 
 def load_config(sources: Sources) -> Loaded[Config]:
-    """Read all layers and hold them against the shipped rules too, so that what passes here can be run.
+    """Read all layers and hold them against the shipped rules too. What ``web.config_file`` names is not read.
 
     Raises
     ------
@@ -52,10 +52,6 @@ def load_config(sources: Sources) -> Loaded[Config]:
         With every problem found.
     """
     loaded = load(Config, sources)
-    if loaded.config.web.config_file is not None:
-        from aiops.app.web_file import WebFileReader  # noqa: PLC0415 - few have one
-
-        WebFileReader(loaded.config.web.config_file).read()
     # Imported here: only a configuration that sets overrides needs the detectors to be checked.
     if loaded.config.detect.disable or loaded.config.detect.severity:
         from aiops.app.assembly import build_bank  # noqa: PLC0415

@@ -39,7 +39,13 @@ async def _serve(daemon: Daemon) -> None:
 
 
 def run(config: Config, options: RunOptions | None = None) -> int:
-    """Run until SIGTERM or SIGINT; return the exit code."""
+    """Run until SIGTERM or SIGINT; return the exit code.
+
+    Raises
+    ------
+    ConfigError
+        Before anything is started, when the web configuration file is not valid.
+    """
     limit_heaps()
 
     async def main() -> None:

@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientConnectionError, ClientSession, ClientSSLError, TCPConnector
 
+from aiops.app.cli import main
 from aiops.app.config_load import ConfigError
+from aiops.app.daemon import Daemon
 from aiops.app.web_file import WebFileReader
+from aiops.kit import log
 from aiops.web.server import Server
 from aiops.web.settings import WebSettings
+from aiops.web.web_config import WebFile
 from tests.web.test_server import House
 
 HASH = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
@@ -218,3 +222,30 @@ def test_no_file_is_plain_http_for_nobody_in_particular() -> None:
     reader = WebFileReader(None)
     assert reader.read().context() is None
     assert not reader.changed()
+
+
+def test_a_start_reads_the_file_once_and_a_bad_one_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, read, served = tmp_path / "web.yml", WebFileReader.read, list[Path | None]()
+
+    def counted(reader: WebFileReader) -> WebFile:
+        served.append(reader.path)
+        return read(reader)
+
+    async def serve(_: Daemon) -> None:
+        served.append(None)
+
+    monkeypatch.setattr(WebFileReader, "read", counted)
+    monkeypatch.setattr("aiops.app.serve._serve", serve)
+    monkeypatch.setattr(log, "configure", lambda *_: None)
+    flags = ["--storage.path", str(tmp_path / "state"), "--web.config.file", str(file)]
+    file.write_text("http_server_config: {http2: true}\n")
+    assert main(["run", *flags]) == main(["check", "config", *flags]) == 0
+    assert served == [file, None, file]
+    file.write_text("tls_server_config: {cert_file: gone.pem, key_file: gone.key}\n")
+    assert main(["run", *flags]) == main(["check", "config", *flags]) == 1
+    assert served == [file, None, file, file, file]
+    told = capsys.readouterr().err
+    assert told.count("gone.pem") == 2
+    assert "not started, because the configuration is not valid" in told

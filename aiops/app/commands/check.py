@@ -22,6 +22,7 @@ def config(args: Namespace) -> int:
     where = sources(args)
     try:
         loaded = load_config(where)
+        WebFileReader(loaded.config.web.config_file).read()
     except ConfigError as error:
         say(str(error))
         say(f"{where.file or 'configuration'}: {len(error.problems)} problem(s) found")

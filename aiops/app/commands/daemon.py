@@ -14,12 +14,12 @@ def run(args: Namespace) -> int:
     where = sources(args)
     try:
         loaded = load_config(where)
+        log.configure(loaded.config.log.level, loaded.config.log.format)
+        return int(import_module("aiops.app.serve").run(loaded.config, RunOptions(loaded, where)))
     except ConfigError as error:
         say(str(error))
         say("aiops: not started, because the configuration is not valid")
         return Exit.FAILED
-    log.configure(loaded.config.log.level, loaded.config.log.format)
-    return int(import_module("aiops.app.serve").run(loaded.config, RunOptions(loaded, where)))
 
 
 def demo(args: Namespace) -> int:
