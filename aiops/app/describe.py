@@ -127,7 +127,8 @@ class Describer:
             started = (move.reason.text for move in moves if move.reason.kind is ReasonKind.ENOUGH_BREACHES)
             began = next(started, "its start is not in the archive")
             held = f"; nobody is told yet ({alert.muted})" if alert.muted else ""
-            return f"it fires: {alert.verdict.reason}; {began}{held}"
+            reason = alert.verdict.reason.rstrip(".")
+            return f"it fires: {reason}; {began}{held}"
         if look is None:
             return f"it does not fire: nothing that {key.rule} reads of {key.series.entity} is there now"
         note = f" ({look.note})" if look.note else ""

@@ -41,7 +41,7 @@ def report(args: Namespace) -> int:
         write(text)
     else:
         write_atomically(args.out, text)
-        say(f"{args.out}: {len(review.incidents)} incident(s)")
+        say(f"{args.out}: {len(review.incidents)} incident(s) in {archive}")
     if review.note:
         say(f"aiops: {review.note}")
     return Exit.OK
