@@ -6,7 +6,7 @@ have seen, also that a scrape failed. Columns of a file and answers to queries a
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -109,7 +109,13 @@ def _rows(
 
 
 def from_prometheus(
-    history: History, selector: str, config: Config, profiles: Sequence[Profile], end: float
+    history: History,
+    selector: str,
+    config: Config,
+    profiles: Sequence[Profile],
+    end: float,
+    *,
+    told: Callable[[int, int], None] = lambda *_: None,
 ) -> Recorded:
     """Every target that ``up`` knows of, page by page. Blocking.
 
@@ -117,6 +123,8 @@ def from_prometheus(
     ----------
     config
         ``prometheus.lookback`` is how far back, ``interval`` the step; pages are read every ``prometheus.step``.
+    told
+        Called with how many of all targets are read.
 
     Raises
     ------
@@ -129,7 +137,8 @@ def from_prometheus(
     targets = {tuple(pair for pair in labels if pair[0] != "__name__") for labels in ups.labels}
     answers: list[Answer] = []
     entities: dict[str, Entity] = {}
-    for labels in sorted(targets):
+    for done, labels in enumerate(sorted(targets)):
+        told(done, len(targets))
         entities[_source(labels)] = Entity(EntityKind.TARGET, labels)
         answers += _target_answers(history, labels, profiles, config, end)
     if not answers:

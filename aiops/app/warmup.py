@@ -18,6 +18,7 @@ import logging
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ from aiops.store.snapshot import FIXED, Arrays, moved
 _LOG = logging.getLogger("aiops.app.warmup")
 _UNKNOWN_STEP = 15.0
 _LOOK_SECONDS = 2.0
+_TOLD_SECONDS = 10.0
 _SHOWN_PROBLEMS = 3
 _POINTS_AT_ONCE = 240
 """Points of a whole page in one answer: while an answer is parsed, nothing else runs."""
@@ -70,7 +72,7 @@ async def warm_up(
         return
 
     def work(history: History) -> Learnt:
-        return learn(history, wanted, config, presets.engine_profiles(), clock.now())
+        return learn(history, wanted, config, presets.engine_profiles(), clock.now(), told=_Telling(clock).how_far)
 
     try:
         learnt = await with_history(config.prometheus, work, clock)
@@ -86,6 +88,21 @@ async def warm_up(
     if learnt.problems:
         shown = "; ".join(learnt.problems[:_SHOWN_PROBLEMS])
         _LOG.warning("history is incomplete", extra={"problems": len(learnt.problems), "first": shown})
+
+
+class _Telling:
+    """A line in the log every ten seconds, from the first ten on; for one thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._next = clock.monotonic() + _TOLD_SECONDS
+
+    def how_far(self, phase: str, done: int, of: int) -> None:
+        """So much of a phase is done."""
+        now = self._clock.monotonic()
+        if now >= self._next:
+            self._next = now + _TOLD_SECONDS
+            _LOG.info("learning from history", extra={"phase": phase, "done": done, "of": of})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +132,17 @@ def selected(targets: Iterable[Known], known: Iterable[SeriesKey]) -> list[Known
 
 
 def learn(
-    history: History, targets: Sequence[Known], config: Config, profiles: Sequence[Profile], now: float
+    history: History,
+    targets: Sequence[Known],
+    config: Config,
+    profiles: Sequence[Profile],
+    now: float,
+    *,
+    told: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Learnt:
     """Read what Prometheus has of the targets and learn from it. Blocking, for a thread.
 
-    At the deadline what was read so far is learnt from.
+    At the deadline what was read so far is learnt from. ``told`` hears how far it is: phase, done, of how many.
 
     Raises
     ------
@@ -128,7 +151,8 @@ def learn(
     """
     readings: dict[str, list[Reading]] = {}
     failures: list[Failure] = []
-    for target in targets:
+    for place, target in enumerate(targets):
+        told("reading targets", place, len(targets))
         try:
             found = list(target_readings(history, target, profiles, config, now))
         except Failure as failure:
@@ -141,7 +165,7 @@ def learn(
     if failures and not readings:
         raise failures[0]
     pipeline = build_pipeline(config)
-    replay(pipeline, readings, config.interval, now)
+    replay(pipeline, readings, config.interval, now, told=partial(told, "living through steps"))
     problems = [*map(str, failures), *history.warnings]
     counts = {source: len(found) for source, found in readings.items()}
     return Learnt(pipeline.ring.export(), pipeline.bank.state(), counts, tuple(dict.fromkeys(problems)))
@@ -222,14 +246,22 @@ def _spans(known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return both
 
 
-def replay(pipeline: Pipeline, readings: Mapping[str, Sequence[Reading]], interval: float, now: float) -> None:
+def replay(
+    pipeline: Pipeline,
+    readings: Mapping[str, Sequence[Reading]],
+    interval: float,
+    now: float,
+    *,
+    told: Callable[[int, int], None] = lambda *_: None,
+) -> None:
     """Let a pipeline live through readings of the past, in ticks of ``interval`` that end at ``now``."""
     ticks: dict[int, list[Reading]] = {}
     for reading in sorted((r for found in readings.values() for r in found), key=lambda reading: reading.at):
         ticks.setdefault(max(0, int((now - reading.at) // interval)), []).append(reading)
     statuses = {source: _status(source, found) for source, found in readings.items()}
     last = None
-    for age in sorted(ticks, reverse=True):
+    for done, age in enumerate(sorted(ticks, reverse=True)):
+        told(done, len(ticks))
         at = now - age * interval
         for reading in ticks[age]:
             statuses[reading.source] = replace(statuses[reading.source], last_attempt=at, last_success=at)

@@ -6,7 +6,7 @@ models are judged by, with the shape they learnt from the other half. With an in
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +70,7 @@ def plan(
     pool: Pool | None = None,
     step_seconds: float = 15.0,
     seed: int = 1,
+    told: Callable[[int, int], None] = lambda *_: None,
 ) -> Plan:
     """Judge every number of servers.
 
@@ -83,6 +84,8 @@ def plan(
         What serves; default: servers with one request at a time.
     step_seconds
         Scrape interval; 0 = see every request.
+    told
+        Called with how many of all steps are done.
     """
     step = step_seconds or min(_FINEST_SECONDS, max(requests.arrival_seconds[-1] / _FEWEST_INTERVALS, 1e-3))
     intervals = Intervals.of(
@@ -90,8 +93,12 @@ def plan(
     )
     past = _Past(requests, intervals, goal, pool or Servers(), seed, step_seconds == 0.0)
     whatif = past.learnt(Stretch(0, len(intervals.counts)))
-    estimates = {model: {count: whatif.ask(model, count) for count in servers} for model in Model}
-    choice = _judge(past, estimates)
+    estimates: dict[Model, dict[int, Estimate]] = {model: {} for model in Model}
+    for done, count in enumerate(servers):
+        told(done, len(servers) + 2)
+        for model, found in estimates.items():
+            found[count] = whatif.ask(model, count)
+    choice = _judge(past, estimates, lambda half: told(len(servers) + half, len(servers) + 2))
     doubt = _doubt(intervals, estimates, choice, step_seconds)
     if doubt:
         return Plan(estimates, choice, None, math.nan, True, doubt)
@@ -133,7 +140,7 @@ class _Past:
         return at, in_flight(self.requests.arrival_seconds, self.requests.service_seconds, at)
 
 
-def _judge(past: _Past, estimates: Mapping[Model, Mapping[int, Estimate]]) -> Choice:
+def _judge(past: _Past, estimates: Mapping[Model, Mapping[int, Estimate]], told: Callable[[int], None]) -> Choice:
     """Back-test each half with the shape of the other, at every number of servers on which a model would decide."""
     n = len(past.intervals.counts)
     errors: dict[Model, list[float]] = {model: [] for model in Model}
@@ -144,12 +151,13 @@ def _judge(past: _Past, estimates: Mapping[Model, Mapping[int, Estimate]]) -> Ch
     yardstick = Yardstick(past.goal.slo_seconds, past.goal.target)
     halves = (Stretch(0, n // 2), Stretch(n // 2, n))
     seen: list[Observed] = []
-    for known, judged in (halves, halves[::-1]):
+    for half, (known, judged) in enumerate((halves, halves[::-1])):
+        told(half)
         whatif = past.learnt(known)
-        half = [one for count in counts if (one := observe(whatif, past.requests, count, judged))]
-        for model, found in log_errors(whatif, half, yardstick).items():
+        observed = [one for count in counts if (one := observe(whatif, past.requests, count, judged))]
+        for model, found in log_errors(whatif, observed, yardstick).items():
             errors[model] += found
-        seen += half
+        seen += observed
     return choose(errors, {model: [one.servers == count for one in seen] for model, count in deciding.items()})
 
 

@@ -1,6 +1,7 @@
 """``aiops plan``: its document, its streams, and that bad input is named with file and line."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,21 @@ def test_a_table_shows_the_same(trace: Path, capsys: pytest.CaptureFixture[str])
     assert out.splitlines()[0].split()[:3] == ["SERVERS", "MODEL", "RHO"]
     assert "replay (chosen)" in out
     assert "recommended servers: 9" in err or "none" in err
+
+
+def test_a_terminal_sees_how_far_it_is(
+    trace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("aiops.app.progress._SHOWN_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("aiops.app.progress._LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert run(trace, "--servers", "9", "10", "-o", "json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["chosen"] == "replay"
+    bars = [part for part in err.split("\r") if part.startswith("judging servers [")]
+    assert [bar.partition("] ")[2].split()[0] for bar in bars] == ["0%", "25%", "50%", "75%"]
+    assert err.split("\r")[-1].startswith("recommended servers"), "nothing is left of the bar"
 
 
 def test_a_short_trace_abstains_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -320,6 +320,37 @@ async def test_a_prometheus_that_is_down_costs_one_line(caplog: pytest.LogCaptur
     assert pipeline.ring.series == 0
 
 
+async def test_long_work_says_in_the_log_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seconds = iter(range(100_000))
+    clock = Clock(now=lambda: NOW, monotonic=lambda: float(next(seconds)))
+    memory = Remembered().keep(half_hour())
+
+    async def at_once(_: object, work: Callable[[History], Learnt], __: Clock) -> Learnt:
+        return work(memory.history())
+
+    monkeypatch.setattr("aiops.app.warmup.with_history", at_once)
+    with caplog.at_level(logging.INFO, "aiops.app.warmup"):
+        await warm_up(
+            build_pipeline(config()), lambda: [target(), target("other:1")], config(), restored=False, clock=clock
+        )
+    lines = [vars(line) for line in caplog.records if line.getMessage() == "learning from history"]
+    assert {line["phase"] for line in lines} == {"living through steps"}
+    done = [line["done"] for line in lines]
+    assert set(np.diff(done)) == {10}, "every ten seconds, and every step takes one"
+    assert {line["of"] for line in lines} == {len(half_hour())}
+
+
+def test_what_is_told_begins_at_nothing_and_names_the_phase() -> None:
+    told: list[tuple[str, int, int]] = []
+    memory = Remembered().keep(half_hour())
+    both = [target("other:1"), target()]
+    learn(memory.history(), both, config(), PROFILES, NOW, told=lambda *one: told.append(one))
+    assert told[:3] == [("reading targets", 0, 2), ("reading targets", 1, 2), ("living through steps", 0, told[2][2])]
+    assert [done for _, done, _ in told[2:]] == list(range(told[2][2]))
+
+
 async def test_no_question_is_asked_about_restored_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(*_: object) -> None:
         raise Temporary("asked")

@@ -39,6 +39,12 @@ def test_poisson_gets_the_right_number(load: Requests) -> None:
     assert "back-test" in made.reason
 
 
+def test_every_number_and_both_halves_are_steps_that_are_told() -> None:
+    told: list[tuple[int, int]] = []
+    plan(poisson(4.0, 600.0, mean=1.0, seed=21), [5, 6, 7], GOAL, told=lambda *step: told.append(step))
+    assert told == [(done, 5) for done in range(5)]
+
+
 @pytest.mark.parametrize("servers", [4, 16])
 @pytest.mark.parametrize("rho", [0.6, 0.8])
 def test_bursts_are_seen_through_intervals_and_missed_by_erlang(servers: int, rho: float) -> None:

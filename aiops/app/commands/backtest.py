@@ -109,13 +109,16 @@ def recorded_by(args: Namespace, config: Config, step: float | None = None) -> R
         if queries:
             found = from_queries(history, queries, config, end)
         else:
-            found = from_prometheus(history, args.selector, config, presets.engine_profiles(), end)
+            profiles = presets.engine_profiles()
+            found = from_prometheus(history, args.selector, config, profiles, end, told=progress.to)
+        progress.wipe()
         for text in history.warnings:
             say(f"aiops: Prometheus warns: {text}")
         return found
 
     try:
-        return asyncio.run(with_history(settings, work))
+        with Progress("reading targets") as progress:
+            return asyncio.run(with_history(settings, work))
     except Failure as error:
         raise CommandFailedError(str(error)) from None
 

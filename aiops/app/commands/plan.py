@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiops.app.output import Column, CommandFailedError, Exit, say, show
+from aiops.app.progress import Progress
 
 if TYPE_CHECKING:
     from aiops.capacity.models import Estimate
@@ -28,14 +29,16 @@ def plan(args: Namespace) -> int:
     if not requests.service_seconds.sum():
         raise CommandFailedError(f"{args.trace}: all requests together bring no work; expected some")
     servers = sorted(set(args.servers))
-    made = judge(
-        requests,
-        servers,
-        Goal(args.wait_slo, args.target),
-        pool=pool,
-        step_seconds=args.scrape_interval,
-        seed=args.seed,
-    )
+    with Progress("judging servers") as progress:
+        made = judge(
+            requests,
+            servers,
+            Goal(args.wait_slo, args.target),
+            pool=pool,
+            step_seconds=args.scrape_interval,
+            seed=args.seed,
+            told=progress.to,
+        )
     show(to_dict(made), _COLUMNS, rows(made), output=args.output, headers=args.headers)
     number = "none" if made.recommended_servers is None else str(made.recommended_servers)
     say(f"{'abstained' if made.abstained else f'recommended servers: {number}'}: {made.reason}")
