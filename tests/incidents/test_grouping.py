@@ -177,6 +177,13 @@ def test_two_daemons_agree_on_the_id() -> None:
     assert len(one.id) == 12
 
 
+def test_what_a_timer_starts_on_the_quarter_hour_has_one_id_however_the_clocks_differ() -> None:
+    assert START % SETTINGS.flap_window == 0.0
+    names = {Story().step(seconds, QUEUE)[0].id for seconds in (-440, -3, 0, 3, 440)}
+    assert len(names) == 1
+    assert Story().step(460, QUEUE)[0].id not in names
+
+
 POOLS = {
     "chat": (
         AlertKey("FirstTokenSlow", SeriesKey(Entity.of(EntityKind.POOL, pool="chat", model_name="m"), "ttft", "p95")),
