@@ -199,7 +199,7 @@ class Capacity:
         history = rows.history
         for scored in kept.track.score(history, now, slo_seconds=limits.wait_slo):
             yield Mark(MarkKind.RECOMMENDATION, pool, now, str(scored))
-        replicas = history.now("replicas")
+        replicas = history.standing("replicas")
         situation = Situation(
             now, 0 if isnan(replicas) else int(replicas), kept.lead.seconds,
             tuple((max(0.0, at - now), 1) for at in rows.coming), rows.doubts, rows.unresolved, throttled, waiting,

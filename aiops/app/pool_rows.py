@@ -157,7 +157,7 @@ class Gatherer:
             if not began_here and self._step < took < _LONGEST_START_SECONDS:
                 rows.starts = [*rows.starts, took][-_STARTS:]
         rows.since = {replica: at for replica, at in rows.since.items() if replica in layout.replicas}
-        missing = rows.history.now("replicas") - rows.history.now("ready")
+        missing = rows.history.standing("replicas") - rows.history.standing("ready")
         count = int(missing) if missing > 0.0 else 0
         rows.coming = rows.coming[-count:] if count else []
         rows.coming += [now + rows.lead(told).seconds] * (count - len(rows.coming))

@@ -58,6 +58,12 @@ class History:
         """Newest value of a column, however unknown."""
         return float(self.values[-1, _PLACE[name]]) if len(self.values) else NAN
 
+    def standing(self, name: str) -> float:
+        """A count as it stands: the newest that is known of the last three intervals; NaN when none is."""
+        found = self.column(name, 3.0 * self.step_seconds)
+        found = found[~np.isnan(found)]
+        return float(found[-1]) if len(found) else NAN
+
     def recent(self, name: str, seconds: float) -> float:
         """Mean of what is known of the newest ``seconds``; NaN when nothing is."""
         found = self.column(name, seconds)

@@ -180,7 +180,7 @@ def recommend(
     history: History, situation: Situation, memory: Memory, settings: CapacitySettings, limits: PoolLimits
 ) -> Recommendation:
     """Advise on one pool. Deterministic: equal arguments give equal advice."""
-    ready = history.now("ready")
+    ready = history.standing("ready")
     base = Recommendation(situation.now, situation.replicas, 0 if isnan(ready) else int(ready), None, "")
     silent = _silence(history, situation, settings)
     if silent:
@@ -225,7 +225,7 @@ def _silence(history: History, situation: Situation, settings: CapacitySettings)
     unknown = [name for name in _ROLES if isnan(history.recent(name, 3.0 * history.step_seconds))]
     if unknown:
         return f"not known now: {', '.join(unknown)}"
-    if not history.now("ready") >= 1.0:
+    if not history.standing("ready") >= 1.0:
         return "no replica serves"
     return ""
 
@@ -267,7 +267,7 @@ class _Look:
 
     @property
     def _ready(self) -> int:
-        return int(self.history.now("ready"))
+        return int(self.history.standing("ready"))
 
     def _outlook(self, model: str) -> Outlook:
         """Every number from 1 to the ceiling; first only those near, because the far ones are rarely needed."""

@@ -130,6 +130,16 @@ def test_no_number_from_missing_or_unfit_data(seen: History, situation: dict[str
     assert reason in found.reason
 
 
+def test_a_count_stands_while_an_interval_goes_unread() -> None:
+    seen = steady(10.0, 4.0)
+    blank = dict.fromkeys(COLUMNS, float("nan"))
+    one, two, three = (advise(with_rows(seen, rows, **blank)) for rows in (1, 2, 3))
+    assert one.desired is not None
+    assert (one.ready, two.ready, three.ready) == (4, 4, 0)
+    assert two.desired is not None
+    assert "not known now" in three.reason
+
+
 def test_doubts_hold_growth() -> None:
     flooded = with_rows(steady(10.0, 4.0), 40, queue_len=60_000.0, running=128.0, queue_wait=30.0)
     found = advise(flooded, 4, settings=replace_abstain(SETTINGS), doubts=("a claims 1e9",))
