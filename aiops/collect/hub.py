@@ -2,7 +2,8 @@
 
 Every turn asks which targets there are and when they were scraped, and only if there is a scrape that was not read
 yet, for the samples since then (:mod:`aiops.collect.hub_pages`). So the pages are those that the server saw, whatever
-the two intervals are, and they go the way of scraped pages from there on.
+the two intervals are, and they go the way of scraped pages from there on. A shard asks for the samples of its own
+targets only.
 
 A target is ours when its page is of a program that a profile knows, and stays ours while the server scrapes it. One
 that is down before we saw a page is ours when all others of its job are. Missing answers say nothing about targets:
@@ -12,6 +13,7 @@ while the server cannot be asked, their states are unknown, and only the server 
 import logging
 import random
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple, Self
@@ -19,9 +21,9 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import AfterValidator, Field, model_validator
 from yarl import URL
 
-from aiops.collect.hub_pages import Pages, Scrape
-from aiops.collect.hub_questions import Questions, counts, questions
-from aiops.collect.promapi import History, QueryApiSettings, checked_selector, checked_url, in_thread
+from aiops.collect.hub_pages import Pages, Scrape, target_of
+from aiops.collect.hub_questions import Questions, counts, narrowed, questions
+from aiops.collect.promapi import History, QueryApiSettings, Samples, checked_selector, checked_url, in_thread
 from aiops.collect.relabel import Dropped, RelabelRule, relabel
 from aiops.collect.settings import Interval, LabelName, LabelValue
 from aiops.collect.targets import shard_of, source_of
@@ -88,7 +90,8 @@ class HubSettings(Section):
     ``history``), and on the server the series ``up`` of every target. ``prometheus.url`` warms up from the same one."""
 
     servers: tuple[HubServerSettings, ...] = ()
-    """Whom to read from. Shards (``scrape.shard``) split their targets too."""
+    """Whom to read from. Shards (``scrape.shard``) split their targets too: each asks for the list of targets, and for
+    the samples of its own."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -159,6 +162,7 @@ class Hub:
         self._members: dict[Labels, _Member] = {}
         self._foreign: dict[Labels, Layout] = {}
         self._left_out: dict[Labels, str] = {}
+        self._shares: dict[Labels, bool] = {}
         self._read_at = float("-inf")
         self._not_before = float("-inf")
         self._turning = threading.Lock()
@@ -255,7 +259,7 @@ class Hub:
             self._let_go()
         if self._history is None:
             self._history = History(self.settings, self._clock)
-        history, most = self._history, self.settings.max_series
+        history = self._history
         history.begin()
         if due:
             self._questions = self._plan(history, at)
@@ -263,9 +267,11 @@ class Hub:
             self._plan_due = self._clock.monotonic() + wait
         if not self._questions.up:
             return []
-        there = history.samples(self._questions.up, at, most_series=most)
-        past = history.samples(f"{self._questions.up}[{self._reach(at):.0f}s]", at, most_series=most)
-        self.counts.queries += 2
+        there = self._share(self._answer(history, self._questions.up, at))
+        reach = f"[{self._reach(at):.0f}s]"
+        past = [
+            one for part in self._of_share(self._questions.up, there) for one in self._answer(history, part + reach, at)
+        ]
         oldest = self._pages.begin(there, past)
         self._read_at = at
         if oldest is None:
@@ -274,11 +280,39 @@ class Hub:
         # Some leave out the sample at the very beginning of a range (Prometheus 3, VictoriaMetrics).
         milliseconds = int((at - oldest) * 1000.0) + 10
         for question in self._questions.pages:
-            answer = history.samples(f"{question}[{milliseconds}ms]", at, most_series=most)
-            self.counts.queries += 1
-            self.counts.series += len(answer)
-            self._pages.add(answer)
+            for part in self._of_share(question, there):
+                answer = self._answer(history, f"{part}[{milliseconds}ms]", at)
+                self.counts.series += len(answer)
+                self._pages.add(answer)
         return self._pages.end()
+
+    def _answer(self, history: History, question: str, at: float) -> list[Samples]:
+        self.counts.queries += 1
+        return history.samples(question, at, most_series=self.settings.max_series)
+
+    def _share(self, there: list[Samples]) -> list[Samples]:
+        """Which of the targets that the server has are in our part."""
+        if self._shard[1] == 1:
+            return there
+        shares = {}
+        for target in map(target_of, there):
+            shares[target] = self._shares[target] if target in self._shares else self._in_share(target)
+        self._shares = shares
+        return [one for one in there if shares[target_of(one)]]
+
+    def _in_share(self, target: Labels) -> bool:
+        mine, shards = self._shard
+        try:
+            public = self._public(target)
+        except ValueError:
+            return True  # which is told when it is admitted
+        return public is not None and shard_of(public, shards) == mine
+
+    def _of_share(self, question: str, there: Sequence[Samples]) -> Sequence[str]:
+        """A question for our part only. Others that have an instance of the same name come along and are left out."""
+        if self._shard[1] == 1:
+            return (question,)
+        return tuple(narrowed(question, sorted({one.labels.get("instance", "") for one in there})))
 
     def _reach(self, at: float) -> float:
         """How far back a scrape that was not read may lie."""
@@ -289,17 +323,29 @@ class Hub:
     def _plan(self, history: History, at: float) -> Questions:
         matchers, most = self.settings.selector, self.settings.max_series
         everything = matchers if matchers.strip("{} ") else ""
-        known = sorted(self._known_names.intersection(history.names(everything, at - REACH_SECONDS, at)))
-        sizes: dict[tuple[str, str], int] = {}
-        for question in counts(known, matchers):
-            for row in history.samples(question, at, most_series=most):
-                sizes[row.labels.get("job", ""), row.labels.get("__name__", "")] = int(row.values[0])
-            self.counts.queries += 1
         self.counts.queries += 1
+        known = sorted(self._known_names.intersection(history.names(everything, at - REACH_SECONDS, at)))
+        sizes = self._sizes(history, at, known, matchers)
         of_job: dict[str, set[str]] = {}
         for job, name in sizes:
             of_job.setdefault(job, set()).add(name)
-        return questions(wanted(self._profiles, of_job), sizes, matchers, most)
+        names = wanted(self._profiles, of_job)
+        plan = questions(names, sizes, matchers, most)
+        if self._shard[1] == 1 or not plan.up:
+            return plan
+        there = self._share(self._answer(history, plan.up, at))
+        share: Counter[tuple[str, str]] = Counter()
+        for part in self._of_share(matchers, there):
+            share.update(self._sizes(history, at, known, part))
+        return questions(names, share, matchers, most)
+
+    def _sizes(self, history: History, at: float, names: Sequence[str], matchers: str) -> dict[tuple[str, str], int]:
+        """(job, metric) → series."""
+        return {
+            (row.labels.get("job", ""), row.labels.get("__name__", "")): int(row.values[0])
+            for question in counts(names, matchers)
+            for row in self._answer(history, question, at)
+        }
 
     def _follow(self) -> list[str]:
         """Forget targets that the server has no more; return why others are left out."""
@@ -314,21 +360,23 @@ class Hub:
             member.status = replace(member.status, interval_seconds=seconds)
         return [why for why in self._left_out.values() if why]
 
+    def _public(self, target: Labels) -> Labels | None:
+        """Labels of a target as we have it; None when a rule drops it, ValueError when one cannot be applied."""
+        ours = relabel({**self.settings.labels, **dict(target)}, self.settings.relabel)
+        if isinstance(ours, Dropped):
+            return None
+        return tuple(sorted((name, value) for name, value in ours.items() if not name.startswith("__")))
+
     def _admit(self, target: Labels) -> _Member | None:
         """Make a member of a target, unless it is not wanted here."""
         if target in self._left_out:
             return None
         try:
-            ours = relabel({**self.settings.labels, **dict(target)}, self.settings.relabel)
+            public = self._public(target)
         except ValueError as error:
             self._left_out[target] = f"{source_of(target)}: {error}"
             return None
-        if isinstance(ours, Dropped):
-            self._left_out[target] = ""
-            return None
-        public = tuple(sorted((name, value) for name, value in ours.items() if not name.startswith("__")))
-        mine, shards = self._shard
-        if shards > 1 and shard_of(public, shards) != mine:
+        if public is None:
             self._left_out[target] = ""
             return None
         source = f"{self.settings.name}/{source_of(public)}"

@@ -79,8 +79,8 @@ class Pages:
         float or None
             When the oldest scrape was that is not read yet; None when there is none.
         """
-        scrapes = {_pairs(series): series for series in past}
-        present = [labels for series in there if (labels := _pairs(series)) in scrapes or labels in self._targets]
+        scrapes = {target_of(series): series for series in past}
+        present = [labels for series in there if (labels := target_of(series)) in scrapes or labels in self._targets]
         if set(present) != self._targets.keys():
             self._targets = {
                 labels: self._targets.get(labels) or _Target(labels, _before_the_last(scrapes[labels]))
@@ -154,7 +154,8 @@ def _page(target: _Target, row: dict[int, float], samples: dict[int, Sample]) ->
     return Page(target.layout, np.array([row[one] for one in ids]))
 
 
-def _pairs(series: Samples) -> Labels:
+def target_of(series: Samples) -> Labels:
+    """Labels of the target that a series of ``up`` is about."""
     return tuple(sorted((name, value) for name, value in series.labels.items() if name != "__name__"))
 
 

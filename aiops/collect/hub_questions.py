@@ -7,10 +7,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 NAMES_LENGTH = 3000
 """Longest text of names in one query: proxies refuse URLs of more than 8 KiB."""
 JOBS_LENGTH = 1000
+INSTANCES_LENGTH = 2000
+"""Longest text of instances in one query, as it stands in the URL, where a dot of an address is seven bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,14 @@ def selector(names: Sequence[str], matchers: str, jobs: Sequence[str] | None = N
         parts.append(f"job=~{_any_of(jobs)}")
     inner = matchers.strip()[1:-1].strip().rstrip(",")
     return "{" + ",".join([*parts, *([inner] if inner else [])]) + "}"
+
+
+def narrowed(braces: str, instances: Iterable[str]) -> Iterator[str]:
+    """Matchers in braces, again for some instances only: in as many parts as fit into URLs."""
+    inner = braces.strip()[1:-1].strip().rstrip(",")
+    lengths = {one: len(quote(_any_of((one,)), safe="")) for one in instances}
+    for part in packed(lengths, INSTANCES_LENGTH):
+        yield "{" + ",".join([*([inner] if inner else []), f"instance=~{_any_of(part)}"]) + "}"
 
 
 def counts(names: Iterable[str], matchers: str) -> Iterator[str]:

@@ -13,6 +13,8 @@ from aiops.app.config import Config
 from aiops.app.pipeline import Outcome
 from aiops.collect.exposition import PageParser
 from aiops.collect.hub import Hub, HubServerSettings
+from aiops.collect.hub_pages import Pages
+from aiops.collect.promapi import History
 from aiops.collect.targets import source_of
 from aiops.kit.clock import Clock
 from aiops.lab.engine import Engine, Shape
@@ -20,7 +22,7 @@ from aiops.lab.faults import FAULTS
 from aiops.lab.page import vllm_page
 from aiops.signals.normalise import Normaliser
 from aiops.signals.page import Page
-from aiops.signals.types import Entity, EntityKind, Labels, Reading, SourceStatus
+from aiops.signals.types import Entity, EntityKind, Labels, Reading, SeriesKey, SourceStatus
 from tests.real.prometheus import prometheus_with
 
 STEP = 5.0
@@ -126,3 +128,53 @@ async def test_a_hub_decides_as_a_daemon_that_scrapes(
     assert ours == theirs
     assert hub.counts.scrapes == TURNS * len(REPLICAS)
     assert hub.counts.series > settings.max_series, "the answers were asked for in parts"
+
+
+@pytest.mark.real
+async def test_shards_read_every_series_once_and_share_the_answers(
+    tmp_path: Path, real_program: Callable[[str], str], free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = round(Clock().now()) - 60.0
+    scrapes: Scrapes = {}
+    for place in range(24):
+        labels = (("instance", f"10.0.0.{place}:8000"), ("job", "vllm"), ("pool", f"p{place // 2}"))
+        engine, parser = Engine(place, Shape(arrivals_per_second=1.0)), PageParser()
+        engine.advance(60.0)
+        page = parser.parse(vllm_page(engine, model="m", started=end - 60).encode(), "text/plain")
+        scrapes[labels] = [(end - STEP, page), (end, page)]
+    asked_bytes = 0
+
+    def counted(history: History, response: object) -> bytes:
+        nonlocal asked_bytes
+        answer = body(history, response)
+        asked_bytes += len(answer)
+        return answer
+
+    body = History._body
+    monkeypatch.setattr(History, "_body", counted)
+    programs = {"prometheus": real_program("prometheus"), "promtool": real_program("promtool")}
+    told: dict[tuple[int, int], dict[SeriesKey, float]] = {}
+    cost: dict[tuple[int, int], int] = {}
+    async with prometheus_with(as_stored(scrapes), tmp_path, port=free_port(), **programs) as url:
+        clock = Clock(now=lambda: end, monotonic=lambda: end)
+        for shard in ((0, 1), *((place, 4) for place in range(4))):
+            hub = Hub(HubServerSettings(url=url), PROFILES, Config().signals, shard=shard, clock=clock)
+            await hub.read()  # plans
+            asked_bytes, hub._pages = 0, Pages()
+            told[shard] = {
+                key: value
+                for one in await hub.read()
+                for key, value in zip(one.columns.keys, one.values.tolist(), strict=True)
+            }
+            assert not hub.status().error
+            cost[shard] = asked_bytes
+            await hub.close()
+    whole, whole_bytes = told.pop((0, 1)), cost.pop((0, 1))
+    assert sum(map(len, told.values())) == len(whole) > 24 * 20
+    together = {key: value for part in told.values() for key, value in part.items()}
+    assert together.keys() == whole.keys()
+    np.testing.assert_array_equal([together[key] for key in whole], list(whole.values()))
+    assert all(told.values())
+    pools = {shard: len({key.entity.label("pool") for key in part}) for shard, part in told.items()}
+    for shard, answered in cost.items():
+        assert answered < whole_bytes * (pools[shard] / 12 + 0.05), "its pools, and the list of all targets"

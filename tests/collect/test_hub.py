@@ -1,10 +1,12 @@
 """Reading from a server that scrapes: whose targets are ours, and what its own failures say about them."""
 
+import json
 import math
 import re
 import threading
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from pydantic import ValidationError
@@ -49,6 +51,7 @@ class Server:
             raise self.failure
         names = re.search(r'__name__=~"([^"]*)"', query)
         jobs = re.search(r'job=~"([^"]*)"', query)
+        places = re.search(r'instance=~("[^"]*")', query)
         reach = re.search(r"\[(\d+)(m?s)\]$", query)
         assert names is not None
         seconds = 300.0 if reach is None else float(reach[1]) / (1000.0 if reach[2] == "ms" else 1.0)
@@ -58,7 +61,8 @@ class Server:
             # Left open, as Prometheus 3 and VictoriaMetrics have it, and with the time as it is sent.
             inside = [pair for pair in samples if round(at, 3) - seconds < pair[0] <= round(at, 3)]
             fits = re.fullmatch(names[1], have["__name__"]) and (jobs is None or re.fullmatch(jobs[1], have["job"]))
-            if fits and inside:
+            here = places is None or re.fullmatch(json.loads(places[1]), have["instance"])
+            if fits and here and inside:
                 shown = inside if reach else [(at, inside[-1][1])]
                 found.append(Samples(have, *zip(*shown, strict=True)))
         if query.startswith("count by"):
@@ -252,6 +256,49 @@ async def test_targets_are_relabelled_dropped_limited_and_split(server: Server) 
     assert sorted(map(len, of_part)) == [0, 0, 8], "a job without pools is one"
     mine = shard_of((("instance", "a:1"), ("job", "llm"), ("namespace", "n"), ("service", "a")), 3)
     assert len(of_part[mine]) == 8
+
+
+async def test_shards_read_everything_once_and_ask_for_no_more(server: Server) -> None:
+    """Also where a rule makes the pool, and names have an expression's signs. Sizes are those of the part."""
+    rule = {"source_labels": ["instance"], "regex": "(p.*)-.*", "target_label": "pool"}
+    sizes = {
+        "relabel": [rule, {"source_labels": ["instance"], "regex": ".*-2:.*", "action": "drop"}],
+        "max_series": 125,
+    }
+    for pool in range(40):
+        for replica in range(3):
+            server.scrape(VLLM, job="llm", instance=f"p.{pool}|-{replica}:8")
+    whole = hub_of(server, **sizes)
+    everything = {one.source for one in await whole.read()}
+    assert server.asked[-1].count("vllm:") == 1, "120 series of each"
+    readings, series = [], 0
+    for place in range(4):
+        hub, server.asked = hub_of(server, shard=(place, 4), **sizes), []
+        readings += await hub.read()
+        series += hub.counts.series
+        assert server.asked[-1].count("vllm:") == 2
+        assert hub.counts.queries == len(server.asked) + 1, "and one for names"
+        assert all(len(quote(query, safe="")) < 7000 for query in server.asked)
+    assert sorted(one.source for one in readings) == sorted(everything)
+    assert len(everything) == 80
+    assert series == len(readings) * len(VLLM), "nothing of others, and nothing of what a rule drops"
+
+
+async def test_a_shard_without_targets_asks_for_no_samples(server: Server) -> None:
+    server.scrape(VLLM, job="llm", instance="a:1", pool="p")
+    mine = shard_of((("pool", "p"),), 2)
+    hub = hub_of(server, shard=(1 - mine, 2))
+    assert not await hub.read()
+    assert hub.counts.series == 0
+    assert [query for query in server.asked if query.endswith("]")] == []
+    server.now += 5
+    server.scrape(VLLM, job="llm", instance="a:1", pool="p")
+    names = ("q", "r", "s", "t")
+    for pool in names:
+        server.scrape(VLLM, job="llm", instance=f"{pool}:1", pool=pool)
+    ours = {pool for pool in names if shard_of((("pool", pool),), 2) != mine}
+    readings = await hub.read()
+    assert {key.entity.label("pool") for one in readings for key in one.columns.keys} == ours != set()
 
 
 async def test_what_is_left_out_is_told_once(server: Server, caplog: pytest.LogCaptureFixture) -> None:

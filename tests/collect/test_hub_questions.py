@@ -1,5 +1,6 @@
 """Few queries, none too long, none too large."""
 
+import json
 import re
 from itertools import pairwise
 from urllib.parse import quote
@@ -7,7 +8,7 @@ from urllib.parse import quote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiops.collect.hub_questions import NAMES_LENGTH, Questions, counts, packed, questions, selector
+from aiops.collect.hub_questions import NAMES_LENGTH, Questions, counts, narrowed, packed, questions, selector
 
 NAMES = st.text("abc:_", min_size=1, max_size=60)
 
@@ -52,3 +53,17 @@ def test_every_query_fits_into_a_url() -> None:
     asked = list(counts(names, '{cluster="x"}'))
     assert sum(len(re.findall("vllm:", query)) for query in asked) == len(names)
     assert max(len(quote(query, safe="")) for query in asked) < 7000
+
+
+def test_matchers_are_narrowed_to_instances_in_parts_that_fit() -> None:
+    places = [f"10.0.{number // 250}.{number % 250}:8000" for number in range(300)]
+    parts = list(narrowed('{job="x",}', places))
+    listed = [json.loads(re.fullmatch(r'\{job="x",instance=~(".*")\}', part)[1]) for part in parts]  # type: ignore[index]
+    for place in places:
+        assert sum(bool(re.fullmatch(one, place)) for one in listed) == 1
+    assert not any(re.fullmatch(one, "10x0.0.1:8000") for one in listed)
+    assert list(narrowed("{ }", [""])) == ['{instance=~""}']
+    assert list(narrowed("{}", [])) == []
+    name = ("vllm:some_metric_with_a_long_name_number_100_seconds_bucket",)
+    longest = [part for query in (selector(name * 50, "{}", ["j" * 900]),) for part in narrowed(query, places)]
+    assert max(len(quote(query, safe="")) for query in longest) < 7500
