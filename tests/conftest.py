@@ -25,6 +25,7 @@ def effort(examples: int) -> settings:
 # Programs that tests start would each compile the whole package and its libraries anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+os.environ.pop("COLUMNS", None)  # tables are as wide as in a pipe, whatever the terminal
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SOAK = int(os.environ.get("AIOPS_SOAK", "1"))

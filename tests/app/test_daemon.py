@@ -221,7 +221,12 @@ async def test_the_actuator_takes_a_lease_and_gives_it_back(fleet: Fleet, tmp_pa
     api = Api()
     lease = "/apis/coordination.k8s.io/v1/namespaces/aiops/leases/aiops-actuator"
     async with TestServer(api.application()) as server:
-        settings = {"enabled": True, "lease_namespace": "aiops", "api": {"url": str(server.make_url(""))}}
+        settings = {
+            "enabled": True,
+            "interval": 1.0,
+            "lease_namespace": "aiops",
+            "api": {"url": str(server.make_url(""))},
+        }
         config = configured(fleet, tmp_path).model_copy(update={"actuator": ActuatorSettings.model_validate(settings)})
         async with running(config) as daemon:
             await until(lambda: lease in api.objects)
