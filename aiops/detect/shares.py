@@ -12,10 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from aiops.detect import shift
 from aiops.detect.base import Detector, Scores, Timing, Window
 from aiops.detect.policy import PolicyColumns
-from aiops.detect.tails import NARROWEST, Tails
+from aiops.detect.tails import Tails
 
 SLOW_SHARE = 0.2
 """What takes days is rarely a fault that somebody must see at night."""
@@ -39,8 +38,7 @@ class Shares:
         self._budget = budget
         self.quick = [one.name for one in judges if one.name not in slow]
         self.slow = [one.name for one in judges if one.name in slow]
-        narrowest = [shift.NARROWEST if name == shift.Shift.name else NARROWEST for name in self.quick]
-        self._tails = Tails(len(self.quick), timing, budget, narrowest=narrowest)
+        self._tails = Tails(len(self.quick), timing, budget)
         self._slow_tails = Tails(len(self.slow), timing, SLOW_SHARE * budget, block_seconds=SLOW_BLOCK_SECONDS)
 
     @property

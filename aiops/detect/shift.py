@@ -4,13 +4,13 @@ For every column two sums (CUSUM), with r the distance from the z-score's level 
 
     up    = max(0, up   + min(r, MOST) − ALLOWED)
     down  = max(0, down + min(−r, MOST) − ALLOWED)
-    move  = σ · sum / memory of the level        by as much at least has the level moved since the sum was 0
-    score = move / half width, on the side that hurts
+    move  = σ · (sum / memory of the level + r)  by so much has the level moved since the sum was 0, and by r it is off
+    score = sum / limit, and move at the policy's minimum or beyond, on the side that hurts
 
-The level follows a shift within its memory, which is why it is not seen there; the sum remembers. 1 is a sum of
-``NOMINAL`` and a move of the policy's minimum, before :mod:`aiops.detect.tails` fits it to what the series shows. A
-single spike adds ``MOST`` at most. While a column is out of bounds its sums may fall and not grow; a level that is
-accepted begins at 0.
+The level follows a shift within its memory, which is why it is not seen there; the sum remembers. Noise that remembers
+itself makes large sums, so the limit is ``LIMIT`` times what the variance of a short mean of r is beside that of white
+noise; :mod:`aiops.detect.tails` then fits it to the sums that the series shows. A single spike adds ``MOST`` at most.
+While a column is out of bounds its sums may fall and not grow; a level that is accepted begins at 0.
 """
 
 from collections.abc import Mapping
@@ -29,12 +29,15 @@ from aiops.detect.zscore import ZScore
 ALLOWED = 0.5
 """Distance from the level that no shift is made of: half of the smallest shift that matters, one standard deviation."""
 MOST = 3.0
-NOMINAL = 200.0
-"""Sum of a series of which little is known. White noise reaches 20 as rarely as six standard deviations,
-exp(−2 · ALLOWED · sum), but noise that remembers itself reaches far more, and that must be seen first."""
-NARROWEST = 0.03
-"""Least share of it that a series' own history may make of it."""
+LIMIT, LARGEST_LIMIT = 30.0, 200.0
+"""Sum at which a series without memory is told, and one whose memory is long or not known yet. White noise reaches
+20 as rarely as six standard deviations, exp(−2 · ALLOWED · sum); the rest is for how little is known at first."""
+SHORT = 8.0
+"""Memory of the short mean, points: noise that remembers itself for longer has the largest limit."""
+LEAST_POINTS = 128
+"""Points after which the memory of a series is known well enough."""
 _OWN = "level_"
+_MEMORY = ("mean", "power", "points", "run", "run_points")
 
 _Array = NDArray[np.float32]
 
@@ -42,6 +45,7 @@ _Array = NDArray[np.float32]
 class _View(NamedTuple):
     """The sums with the newest row, and what they say; float32 [capacity] each, NaN where not ready or not known."""
 
+    size: _Array
     up: _Array
     down: _Array
     move: _Array
@@ -65,7 +69,7 @@ class Shift:
     def __init__(self, settings: DetectSettings, policy: Compiler) -> None:
         self._settings = settings
         self._policy = policy
-        self._columns = ColumnState(up=0.0, down=0.0)
+        self._columns = ColumnState(up=0.0, down=0.0, **dict.fromkeys(_MEMORY, 0.0) | {"power": 1.0})
         self._level, self._alone = ZScore(settings, policy), True
         self._latest: tuple[Window, _View] | None = None
 
@@ -85,6 +89,7 @@ class Shift:
         for name, newer in (("up", view.up), ("down", view.down)):
             taken = np.where(quiet, newer, np.minimum(newer, state[name]))
             np.copyto(state[name], taken, where=np.isfinite(newer))
+        self._learn_memory(np.where(quiet, view.size, np.nan))
         if self._alone:
             self._level.learn(window, quiet)
 
@@ -98,7 +103,8 @@ class Shift:
             self._level.relearn(window, columns)
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """``up`` and ``down``, in standard deviations; the level too, where it is an own one."""
+        """``up`` and ``down``, ``mean`` of r over ``SHORT`` points, in standard deviations; its ``power``, 1
+        for white noise, over ``points``; what the ``run`` would add. The level too, where it is an own one."""
         level = self._level.state() if self._alone else {}
         return {**self._columns.state(), **{f"{_OWN}{name}": array for name, array in level.items()}}
 
@@ -129,10 +135,30 @@ class Shift:
         size = np.clip(residual / sigma, -MOST, MOST)
         up = np.maximum(self._columns["up"] + size - np.float32(ALLOWED), 0)
         down = np.maximum(self._columns["down"] - size - np.float32(ALLOWED), 0)
-        memory = np.float32(self._settings.level_memory_points)
         # Where one side hurts, that one speaks, however large the other is.
-        move = sigma * np.where(up * policy.high >= -down * policy.low, up, -down) / memory
-        level = np.abs(window.values[-1] - residual)
-        least = np.maximum(policy.minimum, policy.minimum_relative * level)
-        half = np.maximum(sigma * np.float32(NOMINAL) / memory, least)
-        return _View(up, down, move, half, distance(move, half, policy).astype(np.float32))
+        rises = up * policy.high >= -down * policy.low
+        total, side = np.where(rises, up, down), np.where(rises, np.float32(1), np.float32(-1))
+        moved = total / np.float32(self._settings.level_memory_points) + np.maximum(side * size, 0)
+        # So far from what was expected it would be told, if it had been there for as long as now.
+        half = sigma * np.maximum(moved, ALLOWED) * self._limit() / np.maximum(total, ALLOWED)
+        move = side * moved * sigma
+        return _View(size, up, down, move, half, distance(move, half, policy).astype(np.float32))
+
+    def _limit(self) -> _Array:
+        """Sum at which each column is told, before calibration."""
+        limit = np.clip(np.float32(LIMIT) * self._columns["power"], LIMIT, LARGEST_LIMIT)
+        return np.where(self._columns["points"] < LEAST_POINTS, np.float32(LARGEST_LIMIT), limit)
+
+    def _learn_memory(self, size: _Array) -> None:
+        """``size`` is NaN where nothing is learnt. A run teaches when it is over, lest a shift excuse itself."""
+        state, known = self._columns, np.isfinite(size)
+        mean, power, points, run, run_points = (state[name] for name in _MEMORY)
+        mean += np.where(known, size - mean, 0) / np.float32(SHORT)
+        # Of white noise the mean has this share of the variance.
+        run += np.where(known, mean * mean * np.float32(2 * SHORT - 1), 0)
+        run_points += known
+        over = np.flatnonzero(known & (np.maximum(state["up"], state["down"]) < MOST))
+        taught = run_points[over]
+        points[over] = np.minimum(points[over] + taught, self._settings.scale_memory_points)
+        power[over] += (run[over] - taught * power[over]) / np.maximum(points[over], taught)
+        run[over] = run_points[over] = 0

@@ -94,8 +94,6 @@ class Tails:
         False alerts a week, all series together; may be set anew between ticks.
     block_seconds
         Length of a block; by default ``BLOCK`` points.
-    narrowest
-        Least C of each judge; by default ``NARROWEST``.
     """
 
     def __init__(
@@ -105,12 +103,10 @@ class Tails:
         budget: float,
         *,
         block_seconds: float | None = None,
-        narrowest: Sequence[float] = (),
     ) -> None:
         self._timing = timing
         self.budget = budget
         self._block_seconds = block_seconds
-        self._narrowest = np.array(narrowest or [NARROWEST] * judges, np.float32)[:, np.newaxis]
         recent = {f"recent_{back}": 0.0 for back in range(timing.window_points)}
         self._columns = ColumnState(
             judges, peak=0.0, mean=0.0, variance=0.0, blocks=0.0, width=1.0, surprise=0.0, **recent
@@ -228,7 +224,7 @@ class Tails:
         np.minimum(blocks, MEMORY_BLOCKS, out=blocks)
         own = _reach(self.surprise(block_seconds), mean, variance, blocks)
         young = np.maximum(1 - blocks / TRUSTED_BLOCKS, 0)
-        width[:] = young + (1 - young) * np.clip(own, self._narrowest, WIDEST)
+        width[:] = young + (1 - young) * np.clip(own, NARROWEST, WIDEST)
         peak[:] = 0
 
     def _count(self, surprise: _Floats, before: _Floats, trusted: _Mask) -> None:
