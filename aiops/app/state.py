@@ -124,8 +124,7 @@ class State:
         whole, budgets = self._read(self._settings.snapshot_path), self._read(self._settings.budgets_path)
         if whole is not None:
             pipeline.ring.restore(whole.ring)
-            learnt = snapshot.state_for(whole, _BANK, self._signature, pipeline.ring)
-            self.restored = learnt is not None and _taken(pipeline.bank.restore, learnt, "what was learnt is")
+            self.restored = self._restore_bank(pipeline, whole)
             past = snapshot.state_for(whole, CAPACITY, CAPACITY, pipeline.ring)
             if capacity is not None and past is not None:
                 _taken(capacity.restore, past, "histories of pools are")
@@ -134,6 +133,17 @@ class State:
             spent = snapshot.state_for(newest, SLO, SLO, pipeline.ring)
             if spent is not None:
                 _taken(pipeline.slo.restore, spent, "error budgets are")
+
+    def _restore_bank(self, pipeline: Pipeline, whole: snapshot.Snapshot) -> bool:
+        """Whether the detectors go on with all that they had learnt; it is told when not."""
+        learnt = snapshot.state_for(whole, _BANK, self._signature, pipeline.ring)
+        if learnt is None:
+            _LOG.warning("what was learnt is not usable: settings or rules of detection are others; it is learnt anew")
+            return False
+        problems = pipeline.bank.restore(learnt)
+        for problem in problems:
+            _LOG.warning("what was learnt is not usable, and is learnt anew: %s", problem)
+        return not problems
 
     def _read(self, path: Path) -> snapshot.Snapshot | None:
         loaded = snapshot.read(path, self._clock.now())

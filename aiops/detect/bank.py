@@ -10,6 +10,7 @@ widened where something comes back by the clock (:mod:`aiops.detect.recurrence`)
 (:mod:`aiops.detect.leniency`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -36,6 +37,7 @@ from aiops.detect.base import (
     Verdicts,
     Window,
 )
+from aiops.detect.columns import misfit
 from aiops.detect.drift import Drift
 from aiops.detect.fitting import Fitted
 from aiops.detect.iforest import IForest
@@ -302,17 +304,50 @@ class Bank:
         parts = {**own, **{one.name: one.state() for one in self._detectors}}
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
-    def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+    def restore(self, state: Mapping[str, NDArray[np.generic]]) -> tuple[str, ...]:
         """Continue from :meth:`state` with columns moved to today's places (NaN where a series is new).
 
-        A detector that the state does not know starts anew; one whose arrays are incomplete raises ValueError.
+        A detector that the state does not know goes on with what it has, which is nothing in a new bank; and so does
+        one whose arrays had another form.
+
+        Returns
+        -------
+        tuple of str
+            Who takes nothing although the state knows it, and why.
         """
-        own = {name: part.restore for name, part in self._own().items()}
-        owners = {**own, **{one.name: one.restore for one in self._detectors}}
-        for name, restore in owners.items():
-            arrays = {key.removeprefix(f"{name}."): array for key, array in state.items() if key.startswith(f"{name}.")}
-            if arrays:
-                restore(arrays)
+        saved: dict[str, dict[str, NDArray[np.generic]]] = {}
+        for key, array in state.items():
+            part, _, name = key.partition(".")
+            saved.setdefault(part, {})[name] = array
+        problems = []
+        lengths = Counter(array.shape[-1] for key, array in state.items() if array.ndim and ".fixed_" not in key)
+        capacity = max(lengths, key=lambda length: lengths[length], default=0)
+        others = self._other_judges(saved)
+        for part, owner in {**self._own(), **{one.name: one for one in self._detectors}}.items():
+            if part not in saved:
+                continue
+            fresh = owner.state()
+            problem = others.get(part) or misfit(fresh, saved[part], capacity)
+            try:
+                owner.restore(fresh if problem else saved[part])
+            except (ValueError, TypeError, LookupError) as error:
+                problem = str(error)
+                owner.restore(fresh)
+            if problem:
+                problems.append(f"{part}: {problem}")
+        return tuple(problems)
+
+    def _other_judges(self, saved: Iterable[str]) -> dict[str, str]:
+        """Calibrations whose rows were of other judges than ours, by place, and whose."""
+        silent = {one.name for one in self._detectors if not one.state()}
+        beside = ADVISORS | self._own().keys() | silent
+        found = {}
+        for part, judges in zip(self._shares.parts(), (self._shares.quick, self._shares.slow), strict=True):
+            of_part = [one for one in saved if one not in beside and (one in SLOW) == (judges is self._shares.slow)]
+            ours = [one for one in judges if one not in silent]
+            if of_part != ours:
+                found[part] = f"judges were {', '.join(of_part)}; they are {', '.join(ours)}"
+        return found
 
     def _own(self) -> dict[str, Acceptance | Settling | Tails | Recurrence]:
         """What the bank learns beside its detectors."""

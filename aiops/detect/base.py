@@ -193,7 +193,11 @@ class Detector(Protocol):
         ...
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Arrays that :meth:`restore` takes back; plain numpy, never pickle."""
+        """Arrays that :meth:`restore` takes back; plain numpy, never pickle.
+
+        Their names, types and axes but the last are those of a fresh detector, unless that has none: by them a saved
+        state of another version is recognised (:func:`aiops.detect.columns.misfit`).
+        """
         ...
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:

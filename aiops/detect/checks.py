@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aiops.detect.base import Detector, Scores, Window
+from aiops.detect.columns import misfit
 from aiops.detect.fitting import Arrays, Fitted, pack, part, prefixed, unpack
 from aiops.detect.policy import OBSERVATIONS, AnomalyPolicy, Compiler, Floor, TimingSpec
 from aiops.detect.settings import DetectSettings
@@ -285,6 +286,8 @@ def state_survives_a_restart(trial: _Trial) -> None:
     }
     moved = {name: array if name in fixed else array[..., places] for name, array in packed.items()}
     new, elsewhere = trial.fresh(), _moved(feed, places)
+    problem = misfit(new.state(), moved, len(places))
+    _demand(not problem, f"state has another form than that of a fresh detector: {problem}")
     new.restore(moved)
     ours = list(trial.life(new, elsewhere, half))
     _same(ours, list(trial.life(old, feed, half)), "after a restart", columns=places)

@@ -77,6 +77,25 @@ class ColumnState:
         self._arrays, self._generation = arrays, None
 
 
+def misfit(expected: Mapping[str, NDArray[np.generic]], given: Mapping[str, NDArray[np.generic]], capacity: int) -> str:
+    """Say how saved arrays differ in form from those that a detector has now; empty where they can be taken.
+
+    A form is names, types and axes. The last axis is as long as there are columns, of arrays called ``fixed_…`` as long
+    as it was. Whoever has no arrays before it learnt something (``expected`` is empty) looks at its own.
+    """
+    if not expected:
+        return ""
+    if unlike := sorted(expected.keys() ^ given.keys()):
+        return f"{', '.join(unlike)}: expected {'one more' if unlike[0] in expected else 'no such'} array"
+    for name, array in given.items():
+        like = expected[name]
+        last = (array.shape[-1:] or (0,)) if name.startswith("fixed_") else (capacity,)
+        shape = (*like.shape[:-1], *last) if like.ndim else ()
+        if (array.dtype, array.shape) != (like.dtype, shape):
+            return f"{name} is {array.dtype} {list(array.shape)}, expected {like.dtype} {list(shape)}"
+    return ""
+
+
 def _resized(old: NDArray[np.float32], capacity: int, fill: float) -> NDArray[np.float32]:
     new = np.full((*old.shape[:-1], capacity), fill, np.float32)
     kept = min(old.shape[-1], capacity)

@@ -191,12 +191,15 @@ class Tails:
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Continue from :meth:`state`; see :meth:`aiops.detect.columns.ColumnState.restore`.
 
-        Of another number of judges, or other grid, nothing is taken: bands are nominal again.
+        Raises
+        ------
+        ValueError
+            Of another number of judges, or another grid of the fleet's table. Nothing is taken then.
         """
         fleet = np.array(state.get("fixed_fleet", np.zeros(0)), np.float64)
         rows = {array.shape[:-1] for name, array in state.items() if name != "fixed_fleet"}
-        if rows != {self._exposed.shape[:1]} or fleet.shape != self._fleet.shape:
-            return
+        if rows != {judges := self._exposed.shape[:1]} or fleet.shape != self._fleet.shape:
+            raise ValueError(f"expected arrays of {judges[0]} judges and fixed_fleet of {len(self._fleet)} places")
         self._columns.restore(state)
         self._fleet = fleet
 

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from aiohttp import ClientSession
 
@@ -12,11 +14,13 @@ from aiops.app.cli import main
 from aiops.app.config import Config
 from aiops.app.daemon import Daemon
 from aiops.app.pipeline import Pipeline
-from aiops.app.state import State
+from aiops.app.state import State, learnt
 from aiops.explain.settings import ExplainSettings, LlmSettings
 from aiops.lab.fleet import Fleet
+from aiops.signals.types import Columns, Entity, EntityKind, Reading, SeriesKey
 from aiops.store.seal import add_key
 from aiops.store.settings import StoreSettings
+from aiops.store.snapshot import write
 from aiops.store.view import ArchiveView
 from tests.app.test_capacity import Time
 from tests.app.test_daemon import configured, firing, fleet, running, until  # noqa: F401 - a fixture
@@ -187,3 +191,39 @@ async def test_a_kill_between_two_snapshots_takes_no_budget_back(tmp_path: Path)
         assert after.restored
         await after.close()
     assert not (tmp_path / "budgets.npz").exists(), "put aside"
+
+
+async def test_what_was_learnt_in_another_form_or_under_other_rules_starts_anew_and_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, pipeline = Time(), build_pipeline(config := Config(store=StoreSettings(directory=tmp_path)))
+    replica = Entity.of(EntityKind.REPLICA, job="j", instance="a:1", model_name="m")
+    series = Columns((SeriesKey(replica, "queue_len"),))
+    for number in range(3):
+        clock.value += 5.0
+        reading = Reading("s", clock.value, series, np.array([float(number)]))
+        pipeline.tick(clock.value, [reading], (), elapsed_seconds=5.0)
+    moment = learnt(pipeline, config, clock.value)
+    bank = moment.states["bank"]
+    arrays = {
+        name: array.astype(np.float64) if name == "peers.offset" else array for name, array in bank.arrays.items()
+    }
+    other_form = replace(moment, states={"bank": replace(bank, arrays=arrays)})
+    other_rules = replace(moment, states={"bank": replace(bank, signature="before")})
+    for kept, said in (
+        (moment, ""),
+        (other_form, "what was learnt is not usable, and is learnt anew: peers: offset is float64"),
+        (other_rules, "what was learnt is not usable: settings or rules of detection are others; it is learnt anew"),
+    ):
+        write(tmp_path / "snapshot.npz", kept)
+        caplog.clear()
+        state, again = State(config, clock), build_pipeline(config)
+        state.open(again)
+        await state.close()
+        assert state.restored is not bool(said)
+        assert said in caplog.text
+        assert again.ring.series == pipeline.ring.series
+        old, new = (one.bank.state()["zscore.count"].sum() for one in (pipeline, again))
+        assert new == (0.0 if kept is other_rules else old)
+        assert old > 0
+        again.tick(clock.value, (), (), elapsed_seconds=0.0)

@@ -1,6 +1,6 @@
 """The bank: order, freezing, acceptance of a new level, overrides, snapshots."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -313,7 +313,7 @@ def test_it_goes_on_from_a_snapshot(player: Player, make_bank: Callable, make_wi
     assert {state[name].shape[-1] for name in columns} == {3}
     order = [2, 0, 1]
     moved = state | {
-        name: np.concatenate([state[name][..., order], np.full((*state[name].shape[:-1], 1), np.nan)], axis=-1)
+        name: np.append(state[name][..., order], np.full_like(state[name][..., :1], np.nan), axis=-1)
         for name in columns
     }
     keys = (*(KEYS[i] for i in order), SeriesKey(POOL, "queue_len"))
@@ -325,10 +325,55 @@ def test_it_goes_on_from_a_snapshot(player: Player, make_bank: Callable, make_wi
     assert again.bank.scores().learning.tolist() == [False, False, False, True]  # type: ignore[union-attr]
 
 
-def test_a_snapshot_of_another_version(make_bank: Callable) -> None:
+def altered(name: str, array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any] | None]]:
+    """What another version might have kept under a name."""
+    yield "gone", None
+    yield "other numbers", array.astype(np.float32 if array.dtype == np.float64 else np.float64)
+    yield "texts", array.astype(str)
+    yield "one more axis", array[np.newaxis]
+    if array.ndim > 1 or name.endswith("fixed_fleet"):
+        yield "one row less", array[1:]
+    if array.ndim and not name.partition(".")[2].startswith("fixed_"):
+        yield "one column less", array[..., 1:]
+    if array.ndim:
+        yield "one number", array.reshape(-1)[:1].reshape(()) if array.size else np.zeros((), array.dtype)
+
+
+def test_who_kept_another_form_starts_anew_and_the_others_go_on(
+    make_bank: Callable, make_window: Callable, rng: Any
+) -> None:
+    player = Player(make_bank(), make_window)
+    player.calm(60, rng)
+    lived, fresh = player.bank.state(), make_bank().state()
+    assert make_bank().restore(lived) == ()
+    for name, array in lived.items():
+        part = name.partition(".")[0]
+        for what, other in altered(name, array):
+            state = {**lived, name: other}
+            if other is None:
+                del state[name]
+            again = Player(make_bank(), make_window)
+            problems = again.bank.restore(state)
+            told = [problem.partition(":")[0] for problem in problems]
+            if what == "gone" and not any(key.startswith(f"{part}.") for key in state):  # as of a detector that is new
+                assert told == (["tails"] if part == "arima" else []), name
+                continue
+            assert told == [part], (name, what)
+            assert name.partition(".")[2] in problems[0]
+            for key, value in again.bank.state().items():
+                of = fresh if key.startswith(f"{part}.") else lived
+                assert np.array_equal(value, of[key], equal_nan=True), f"{key} beside {name}, {what}"
+        again.step(8, 0.03, 1)
     make_bank().restore({"prophet.phi": np.zeros(3)})  # a detector that is gone
-    with pytest.raises(ValueError, match="lacks the arrays"):
-        make_bank().restore({"zscore.level": np.zeros(3)})
+
+
+def test_bands_of_other_judges_are_not_taken(make_bank: Callable, make_window: Callable, rng: Any) -> None:
+    player = Player(make_bank(), make_window)
+    player.calm(60, rng)
+    state = {name.replace("peers.", "prophet."): array for name, array in player.bank.state().items()}
+    problems = make_bank().restore(state)
+    assert [problem.partition(":")[0] for problem in problems] == ["tails"]
+    assert "judges were zscore, shift, arima, prophet, residual; they are" in problems[0]
 
 
 def test_equal_input_gives_equal_output(make_bank: Callable, make_window: Callable) -> None:

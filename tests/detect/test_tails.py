@@ -134,7 +134,8 @@ def test_it_goes_on_from_its_state(
     for name, array in player.tails.state().items():
         np.testing.assert_array_equal(array, again.tails.state()[name], err_msg=name)
     other = Tails(2, TIMING, 1.0)
-    other.restore(player.tails.state())
+    with pytest.raises(ValueError, match="expected arrays of 2 judges and fixed_fleet of 161 places"):
+        other.restore(player.tails.state())
     assert not other.state()["width"].size, "of another number of judges nothing is taken"
 
 
