@@ -18,7 +18,7 @@ from aiops.app.describe import Describer
 from aiops.app.fleet_view import fleet_record
 from aiops.app.series_view import detectors_record, history_record, names_record
 from aiops.app.spending import band_of, score_families
-from aiops.app.target_view import page_record, relabel_record
+from aiops.app.target_view import page_record, relabel_record, rules_record
 from aiops.incidents.alert import Incident
 from aiops.incidents.confidence import Confidence, confidence
 from aiops.incidents.external import Told
@@ -190,6 +190,10 @@ class DaemonSource:
     def relabelled(self, job: str, labels: Mapping[str, str]) -> JobRecords | RelabelRecord:
         """What the rules of a job make of a target."""
         return relabel_record(self._daemon.config.scrape.all_jobs, job, labels)
+
+    def rules_tried(self, rules: str, labels: Mapping[str, str]) -> RelabelRecord:
+        """What rules that no job has yet make of a target."""
+        return rules_record(rules, labels)
 
     def _latest(self) -> Iterator[tuple[int, SeriesKey, float, float]]:
         ring = self._daemon.pipeline.ring

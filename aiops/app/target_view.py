@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from textwrap import indent
 
+from pydantic import TypeAdapter, ValidationError
+
+from aiops.app.config_file import parse
 from aiops.app.presets import dependents
-from aiops.collect.relabel import Dropped, relabel
+from aiops.collect.relabel import Dropped, RelabelRule, relabel
 from aiops.collect.scrape import SHOWN_BYTES, Scraper
 from aiops.collect.settings import JobSettings
 from aiops.signals.doctor import examine, to_dict
@@ -12,6 +16,7 @@ from aiops.signals.profile import Profile
 from aiops.web.records_fleet import JobRecords, PageRecord, RelabelRecord, RelabelStep
 from aiops.web.source import Refused
 
+_RULES = TypeAdapter(tuple[RelabelRule, ...])
 _dependents = cache(dependents)
 
 
@@ -43,9 +48,27 @@ def relabel_record(jobs: Sequence[JobSettings], job: str, labels: Mapping[str, s
     found = next((one for one in jobs if one.name == job), None)
     if found is None:
         raise Refused(404, f"there is no job {job!r}; there are {', '.join(one.name for one in jobs) or 'none'}")
+    return _walked(job, found.relabel, labels)
+
+
+def rules_record(rules: str, labels: Mapping[str, str]) -> RelabelRecord:
+    """The same with rules as they stand in a configuration; what is wrong with them is an answer too.
+
+    Raises
+    ------
+    Refused
+        When a value is longer than its expression may see.
+    """
+    try:
+        return _walked("", rules_of(rules), labels)
+    except ValueError as error:
+        return {"job": "", "error": str(error), "keep": False, "labels": {}, "steps": []}
+
+
+def _walked(job: str, rules: Sequence[RelabelRule], labels: Mapping[str, str]) -> RelabelRecord:
     steps: list[RelabelStep] = []
     current = {name: value for name, value in labels.items() if value}
-    for rule in found.relabel:
+    for rule in rules:
         try:
             output = relabel(current, [rule])
         except ValueError as error:
@@ -57,4 +80,29 @@ def relabel_record(jobs: Sequence[JobSettings], job: str, labels: Mapping[str, s
         steps.append({"rule": text, "keep": True, "reason": "", "output": output})
         current = output
     kept = all(step["keep"] for step in steps)
-    return {"job": job, "keep": kept, "labels": current if kept else {}, "steps": steps}
+    return {"job": job, "error": "", "keep": kept, "labels": current if kept else {}, "steps": steps}
+
+
+def rules_of(text: str) -> tuple[RelabelRule, ...]:
+    """Read rules as they stand in a configuration: a YAML list, also below ``relabel`` or ``relabel_configs``.
+
+    Raises
+    ------
+    ValueError
+        With the first thing that is wrong.
+    """
+    document = parse(f"rules:\n{indent(text, ' ')}".encode(), "rules")
+    for problem in document.problems:
+        line = int(problem.where.rpartition(":")[2]) - 1  # ours is the first
+        raise ValueError(f"rules, line {line}: {problem.message}")
+    given = document.data.get("rules")
+    listed = given.get("relabel", given.get("relabel_configs")) if isinstance(given, dict) else given
+    try:
+        return _RULES.validate_python(listed)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        if not wrong["loc"]:
+            raise ValueError("rules: expected a list, such as: - {source_labels: [a], target_label: b}") from None
+        number, *key = map(str, wrong["loc"])
+        message = wrong["msg"].removeprefix("Value error, ")
+        raise ValueError(": ".join((f"rule {int(number) + 1}", *key, message))) from None

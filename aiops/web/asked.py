@@ -19,6 +19,7 @@ from aiops.kit.settings import Duration, Section
 
 LONGEST_QUESTION = 400
 LONGEST_TEXT = 1000
+LONGEST_RULES = 10_000
 _TEXTS: dict[str, Any] = {
     "type": "string",
     "contentMediaType": "application/json",
@@ -95,6 +96,15 @@ class LabelsTried(Section):
     """name of a job; left out: the jobs"""
     labels: Annotated[dict[str, str], BeforeValidator(_from_json), WithJsonSchema(_TEXTS)] = Field(default_factory=dict)
     """a JSON object of texts, as discovery gives them: `{"__address__": "10.0.0.7:8000"}`"""
+
+
+class RulesTried(Section):
+    """Rules that are tried before a job has them."""
+
+    rules: Annotated[str, StringConstraints(max_length=LONGEST_RULES)]
+    """relabelling rules as in a configuration or under `relabel_configs` of Prometheus: a list in YAML or JSON"""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """the labels of a target, as discovery gives them"""
 
 
 class AlertAsked(Section):

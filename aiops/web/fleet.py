@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from aiops.web.api import Call, Route, failure
-from aiops.web.asked import LabelsTried, Nothing, PageAsked, SeriesFilter, SignalsAsked, Span
+from aiops.web.asked import LabelsTried, Nothing, PageAsked, RulesTried, SeriesFilter, SignalsAsked, Span
 from aiops.web.events import Events
 from aiops.web.records_fleet import (
     ChangeRecords,
@@ -62,6 +62,11 @@ async def _relabel(call: Call[LabelsTried]) -> JobRecords | RelabelRecord:
     of them. A rule that drops the target says why and is the last step.
     """
     return call.source.relabelled(call.asked.job, call.asked.labels)
+
+
+async def _rules(call: Call[RulesTried]) -> RelabelRecord:
+    """The same before a job has the rules; nothing is changed by it. What is wrong with a rule stands in `error`."""
+    return call.source.rules_tried(call.asked.rules, call.asked.labels)
 
 
 async def _page(call: Call[PageAsked]) -> PageRecord:
@@ -125,6 +130,7 @@ ROUTES = (
     Route("GET", "/api/v1/targets", _targets, "every source and its health"),
     Route("GET", "/api/v1/targets/relabel", _relabel,
           "what the relabelling rules of a job make of a target, step by step", refusals=_NO_JOB),
+    Route("POST", "/api/v1/targets/relabel", _rules, "what relabelling rules would make of a target"),
     Route("GET", "/api/v1/targets/page", _page,
           "what one target said last, and which signals were found in it", refusals=_NO_TARGET),
     Route("GET", "/api/v1/signals", _signals, "latest value of every series, with what was expected"),

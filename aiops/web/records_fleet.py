@@ -106,9 +106,10 @@ class RelabelStep(TypedDict):
 
 
 class RelabelRecord(TypedDict):
-    """What the rules of a job make of a target."""
+    """What the rules of a job make of a target, or what is wrong with the rules that were given."""
 
     job: str
+    error: str
     keep: bool
     labels: Mapping[str, str]
     steps: Sequence[RelabelStep]

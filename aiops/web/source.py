@@ -116,6 +116,10 @@ class Source(Protocol):
         """What each rule of a job makes of a target with these labels; raises :class:`Refused`."""
         ...
 
+    def rules_tried(self, rules: str, labels: Mapping[str, str]) -> RelabelRecord:
+        """The same with rules as they stand in a configuration; raises :class:`Refused`."""
+        ...
+
     def alerts(self) -> Sequence[AlertRecord]:
         """Alerts that are not inactive."""
         ...

@@ -12,7 +12,7 @@ from aiops.app.config import Config
 from aiops.app.fleet_view import fleet_record
 from aiops.app.pipeline import Pipeline
 from aiops.app.series_view import detectors_record, history_record, names_record
-from aiops.app.target_view import relabel_record
+from aiops.app.target_view import relabel_record, rules_record
 from aiops.collect.relabel import Action, RelabelRule
 from aiops.collect.settings import JobSettings
 from aiops.detect.base import AlertKey, Severity, Verdict
@@ -239,6 +239,44 @@ def test_jobs_are_named_where_there_is_none_of_that_name() -> None:
     assert relabel_record([JOB], "", {}) == {"jobs": [{"name": "llm", "rules": 3}]}
     with pytest.raises(Refused, match="there is no job 'lm'; there are llm"):
         relabel_record([JOB], "lm", {})
+
+
+KEEP = "- source_labels: [app]\n  regex: chat\n  action: keep\n"
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        KEEP,
+        f"relabel_configs:\n{KEEP}",
+        "    " + KEEP.replace("\n", "\n    ").rstrip(),
+        '[{"source_labels": ["app"], "regex": "chat", "action": "keep"}]',
+    ],
+)
+def test_rules_that_no_job_has_yet_can_be_tried_as_they_are_written_anywhere(rules: str) -> None:
+    for app, kept in (("chat", True), ("batch", False)):
+        record = rules_record(rules, {"app": app})
+        assert (record["keep"], len(record["steps"]), record["error"]) == (kept, 1, "")
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ("- {action: keep}\n- a: ]", "rules, line 2: not YAML"),
+        (f"{KEEP}- {{action: hashmod, target_label: a}}", "rule 2: action hashmod needs a modulus"),
+        ("- {action: kep}", "rule 1: action: Input should be 'replace'"),
+        ("- {regx: a}", "rule 1: regx: Extra inputs"),
+        ("- {regex: '(a+)+', target_label: b}", "rule 1: regex: "),
+        ("source_labels: [a]", "rules: expected a list"),
+        ("a", "rules: expected a list"),
+        ("#", "rules: expected a list"),
+        ("- a", "rule 1: Input should be a valid dictionary"),
+    ],
+)
+def test_what_is_no_rule_is_named_with_its_number(rules: str, told: str) -> None:
+    record = rules_record(rules, {"app": "chat"})
+    assert record["error"].startswith(told)
+    assert not record["keep"]
 
 
 # Documents -----------------------------------------------------------------------------------------------------

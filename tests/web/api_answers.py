@@ -74,6 +74,9 @@ async def answers(session: ClientSession) -> Mapping[str, Any]:
         "GET /api/v1/signals/changes": await get(f"signals/changes?from={now - 140}&to={now}&limit=1"),
         "GET /api/v1/targets/page": await get(f"targets/page?source={quote(target)}"),
         "GET /api/v1/targets/relabel": await get('targets/relabel?job=demo&labels={"scratch_a":"1","pool":"chat"}'),
+        "POST /api/v1/targets/relabel": await post(
+            "targets/relabel", {"rules": "- {source_labels: [app], target_label: pool}", "labels": {"app": "chat"}}
+        ),
         "GET /api/v1/alerts/{name}": await get("alerts/QueueSaturated"),
         "GET /api/v1/incidents/{id}": await get(f"incidents/{stuck['id']}"),
         "GET /api/v1/incidents/{id}/case": case,

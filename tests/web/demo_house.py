@@ -166,7 +166,7 @@ async def demo_house(folder: Path, dead_port: int | None = None) -> AsyncIterato
             alerts = daemon.pipeline.machine.alerts
             awaited = {"EngineStuck", "TargetDown"} if dead else {"EngineStuck"}
             await until(lambda: awaited <= {key.rule for key, one in alerts.items() if one.active})
-            await daemon.capacity.step(daemon.pipeline.ring)
+            await daemon.capacity.step(daemon.pipeline.ring, alerts.values())
             yield daemon, url
     await fleet.stop()
 

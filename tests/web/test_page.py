@@ -249,8 +249,27 @@ async def test_relabelling_can_be_tried(browser: Browser, demo: tuple[Daemon, st
         await page.page.get_by_label("labels").fill("no JSON")
         await page.page.get_by_role("button", name="Try").click()
         await expect(page.page.get_by_role("alert")).to_contain_text("expected a JSON object of texts")
+        await page.page.get_by_label("labels").fill('{"app": "batch"}')
+        await page.page.get_by_role("combobox").select_option("those written below")
+        await page.page.get_by_label("rules to try").fill("- {source_labels: [app], regex: chat, action: keep}")
+        await page.page.get_by_role("button", name="Try").click()
+        await expect(page.page.get_by_text("dropped: 'batch' does not match 'chat'")).to_be_visible()
+        await page.page.get_by_label("rules to try").fill("- {action: kep}")
+        await page.page.get_by_role("button", name="Try").click()
+        await expect(page.page.get_by_role("alert")).to_contain_text("rule 1: action: Input should be")
         assert await page.axe() == []
     assert [text for text in page.complaints if "400 (Bad Request)" not in text] == []
+
+
+async def test_who_has_no_rules_yet_finds_an_example_to_try(browser: Browser, crowded: tuple[Daemon, str]) -> None:
+    async with visit(browser, crowded[1], width="phone") as page:
+        await page.open("#/targets")
+        await expect(page.page.get_by_text("No job has rules yet.")).to_be_visible()
+        await expect(page.page.get_by_role("combobox")).to_have_count(0)
+        await page.page.get_by_role("button", name="Try").click()
+        await expect(page.page.get_by_role("region", name="Relabelling, step by step")).to_contain_text('"pool":"chat"')
+        assert await page.axe() == []
+        assert page.complaints == []
 
 
 async def test_a_false_alarm_can_be_told_and_taken_back(browser: Browser, demo: tuple[Daemon, str]) -> None:

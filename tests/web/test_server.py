@@ -80,6 +80,9 @@ class House:
     def relabelled(self, job: str, labels: Mapping[str, str]) -> Record:
         return {"job": job, "labels": dict(labels)}
 
+    def rules_tried(self, rules: str, labels: Mapping[str, str]) -> Record:
+        return {"rules": rules, "labels": dict(labels)}
+
     def last_page(self, source: str) -> Record | None:
         return {"source": source, "text": self.label} if source == "llm/a:1" else None
 
@@ -328,6 +331,15 @@ async def test_relabelling_is_tried_with_labels_of_text(client: TestClient) -> N
         answer = await client.get("/api/v1/targets/relabel", params={"labels": wrong})
         assert answer.status == 400
         assert re.search("JSON object of texts|valid dictionary|valid string", (await answer.json())["error"])
+
+
+async def test_rules_are_tried_and_may_be_long(client: TestClient) -> None:
+    asked = {"rules": "- {action: keep}\n" * 500, "labels": {"a": "ü"}}
+    async with client.post("/api/v1/targets/relabel", json=asked) as answer:
+        assert (await answer.json())["data"] == asked
+    async with client.post("/api/v1/targets/relabel", json={"rules": "x" * 10_001}) as answer:
+        assert answer.status == 400
+        assert "at most 10000" in (await answer.json())["error"]
 
 
 async def test_one_listener_too_many_is_told_to_ask_instead(house: House) -> None:

@@ -1,6 +1,6 @@
 // What is read, how that goes, and (for one target) what it said last and which signals were found in it.
 
-import { get } from "../api.js";
+import { get, post } from "../api.js";
 import { h, long, table } from "../dom.js";
 import { number } from "../format.js";
 import { heading, pill, stat, stats, when } from "../parts.js";
@@ -9,34 +9,53 @@ export default function targets(place, { refresh }) {
   return place.rest ? one(place.rest) : every(refresh);
 }
 
+const EXAMPLE = "- source_labels: [__meta_kubernetes_pod_label_app]\n  target_label: pool";
+
 function every(refresh) {
-  const asked = { job: "", labels: '{"__address__": "10.0.0.7:8000"}' };
+  const asked = { job: null, labels: '{"__address__": "10.0.0.7:8000", "__meta_kubernetes_pod_label_app": "chat"}', rules: EXAMPLE };
   return {
     async load() {
       const [{ activeTargets: all }, { jobs }] = await Promise.all([get("targets"), get("targets/relabel")]);
-      const tried = asked.job ? await get("targets/relabel", asked).catch((error) => ({ error: error.message })) : null;
-      return { all, jobs, tried };
+      const { job, labels, rules } = asked;
+      const tried = job === null ? null
+        : await (job ? get("targets/relabel", { job, labels }) : given(labels, rules)).catch((error) => ({ error: error.message }));
+      return { all, jobs: jobs.filter((one) => one.rules), tried };
     },
     render: ({ all, jobs, tried }) => [h("h1", null, "Targets ", h("small", null, summary(all))),
       table(["health", "source", "program", "last read", "took", "page", "signals", "last error"], all.map(row),
         "Nothing is read yet: name a target with --target, or an engine on this machine will be found.", "Targets"),
-      jobs.some((job) => job.rules) ? tester(jobs.filter((job) => job.rules), asked, tried, refresh) : null],
+      tester(jobs, asked, tried, refresh)],
   };
 }
 
-/** What the rules of a job would make of a target. */
+async function given(labels, rules) {
+  let read;
+  try {
+    read = JSON.parse(labels);
+  } catch {
+    throw new Error("labels: expected a JSON object of texts");
+  }
+  return post("targets/relabel", { rules, labels: read });
+}
+
+/** What the rules of a job, or rules that nobody has yet, would make of a target. */
 function tester(jobs, asked, tried, refresh) {
   const submit = (event) => {
     event.preventDefault();
     const form = new FormData(event.target);
-    Object.assign(asked, { job: form.get("job"), labels: form.get("labels") });
+    Object.assign(asked, { job: form.get("job") ?? "", labels: form.get("labels"), rules: form.get("rules") });
     refresh();
   };
-  return h("section", null, heading("Relabelling", "what the rules of a job make of a target"),
+  return h("section", null, heading("Relabelling", "what rules make of a target before it is read"),
+    jobs.length ? null : h("p", { class: "dim" }, "No job has rules yet. Write some as under ", h("code", null, "relabel_configs"),
+      " of Prometheus, try them here, and put them under ", h("code", null, "relabel"), " of a job."),
     h("form", { class: "controls", "data-key": "relabel", onsubmit: submit },
-      h("label", null, "job ", h("select", { name: "job" }, jobs.map((job) => h("option", { value: job.name }, job.name)))),
-      h("label", null, "labels ", h("input", { name: "labels", size: 60, value: asked.labels })), h("button", null, "Try")),
-    tried?.error ? h("p", { class: "notice", role: "alert" }, tried.error) : tried && [
+      jobs.length ? h("label", null, "rules ", h("select", { name: "job" },
+        jobs.map((job) => h("option", { value: job.name }, `of job ${job.name}`)), h("option", { value: "" }, "those written below"))) : null,
+      h("label", null, "labels ", h("input", { name: "labels", size: 60, value: asked.labels })),
+      h("label", { class: "whole" }, "rules to try ", h("textarea", { class: "mono", name: "rules", rows: 4, maxlength: 10000, spellcheck: "false", value: asked.rules })),
+      h("button", null, "Try")),
+    tried?.error ? h("p", { class: "notice", role: "alert" }, tried.error) : tried?.steps && [
       h("p", null, tried.keep ? pill("ok", "kept") : pill("warning", "dropped"), " ", h("span", { class: "mono" }, tried.keep ? JSON.stringify(tried.labels) : "")),
       table(["rule", "effect"], tried.steps.map((step) => [h("code", null, JSON.stringify(step.rule)),
         step.keep ? h("span", { class: "mono" }, JSON.stringify(step.output)) : `dropped: ${step.reason}`]), "", "Relabelling, step by step")]);
