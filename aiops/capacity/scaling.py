@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil, isnan
+from typing import NamedTuple
 
 import numpy as np
 
@@ -210,7 +211,9 @@ def recommend(
     if base.error_ratio > settings.abstain_error:
         text = f"the best model, {model}, misses the waits of the last hour by a factor of {base.error_ratio:.1f}"
         return replace(base, reason=f"{text}; {settings.abstain_error:g} is the limit")
-    return _Look(history, situation, engine, plain, ahead, settings, limits).advice(base, memory, limit)
+    waiting = float(np.nan_to_num(history.recent("queue_len", step)))
+    look = _Look(history, situation, engine, plain, waiting, ahead, settings, limits)
+    return look.advice(base, memory, limit)
 
 
 def _silence(history: History, situation: Situation, settings: CapacitySettings) -> str:
@@ -230,14 +233,32 @@ def _silence(history: History, situation: Situation, settings: CapacitySettings)
     return ""
 
 
+class _Advised(NamedTuple):
+    """A number before the limits of the settings: why, what each minute needs, and what kept it down."""
+
+    wish: int
+    why: str
+    stages: tuple[tuple[float, int], ...]
+    held: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """Everything that one decision looks at; ``even`` is the engine before it learnt from waits."""
+    """Everything that one decision looks at.
+
+    Attributes
+    ----------
+    even
+        The engine before it learnt from waits.
+    waiting
+        Requests in queues that replicas are to work off.
+    """
 
     history: History
     situation: Situation
     engine: Engine
     even: Engine
+    waiting: float
     ahead: Forecast
     settings: CapacitySettings
     limits: PoolLimits
@@ -246,24 +267,24 @@ class _Look:
         """Look ahead, choose, and keep within the limits."""
         seen = self._outlook(base.model)
         chance = _chance(seen)
-        wish, why = self._wish(chance)
-        held: tuple[str, ...] = ()
-        if wish > self.situation.replicas and not limit.relieved_by_replicas:
-            wish, why, held = self._unrelieved(wish, why, limit, lasts=limit is base.binding)
-        desired, more = self._limited(wish, memory)
+        found = _Advised(*self._wish(chance), self._stages(seen))
+        if not limit.relieved_by_replicas:
+            found = self._unrelieved(found, limit, lasts=limit is base.binding)
+        desired, held = self._limited(found.wish, memory)
         low, high = seen.band()
         points = zip(seen.replicas, seen.probability.tolist(), low.tolist(), high.tolist(), strict=True)
         return replace(
-            base, desired=desired, reason=why, held=(*held, *more),
+            base, desired=desired, reason=found.why, held=(*found.held, *held),
             probability=chance.get(desired, NAN), probability_now=chance.get(self.situation.replicas, NAN),
-            curve=tuple(CurvePoint(*point) for point in points), ahead=self._stages(seen), floor=self._floor(),
+            curve=tuple(CurvePoint(*point) for point in points), ahead=found.stages, floor=self._floor(),
             method=self.ahead.method, load_now=float(self.ahead.path[0]), load_high=float(self.ahead.band(0.9).max()),
             lead_seconds=self.situation.lead_seconds, assumed=self.engine.assumed,
         )  # fmt: skip
 
-    def need(self) -> int:
-        """Replicas that this engine needs for the load."""
-        return self._wish(_chance(self._outlook(TRANSIENT)))[0]
+    def need(self) -> tuple[int, tuple[tuple[float, int], ...]]:
+        """Replicas that this look finds needed, in all and for each minute."""
+        seen = self._outlook(TRANSIENT)
+        return self._wish(_chance(seen))[0], self._stages(seen)
 
     @property
     def _ready(self) -> int:
@@ -281,7 +302,8 @@ class _Look:
         candidates = range(1, most + 1)
         lead, step, slo = self.situation.lead_seconds, self.history.step_seconds, self.limits.wait_slo
         rng = np.random.default_rng(0)
-        present = Present(in_flight(self.history), self._ready, self.situation.coming)
+        running = float(np.nan_to_num(self._newest("running")))
+        present = Present(running + self.waiting, self._ready, self.situation.coming)
         futures = self.ahead.futures(self.settings.draws, rng)
         started = self._ready + sum(count for _, count in self.situation.coming)
         counted = [0.0 if count < started else lead for count in candidates]
@@ -312,21 +334,26 @@ class _Look:
         count = min(count for count, share in chance.items() if share >= best - _NEARLY_BEST)
         # All are near 0 behind a long queue, and then the least is no answer: work the queue off within the horizon.
         horizon = len(self.ahead.path) * self.history.step_seconds
-        work = float(self.ahead.band(0.9).mean()) + self._newest("queue_len") / horizon
+        work = float(self.ahead.band(0.9).mean()) + self.waiting / horizon
         count = min(max(count, now, ceil(work / self.engine.capacity)), self.limits.ceiling)
         share = chance.get(count, best)
         return count, f"no number of replicas keeps the promise in time; with {count} {share:.1%} of requests do"
 
-    def _unrelieved(self, wish: int, why: str, limit: Binding, *, lasts: bool) -> tuple[int, str, tuple[str, ...]]:
-        """Against a limit that replicas do not relieve, only those that the load needs on evenly filled replicas."""
-        enough = max(replace(self, engine=self.even).need(), self.situation.replicas)
-        if wish <= enough:
-            return wish, why, ()
+    def _unrelieved(self, found: _Advised, limit: Binding, *, lasts: bool) -> _Advised:
+        """Against a limit that replicas do not relieve: no growth beyond what the load needs on evenly filled replicas.
+
+        What waits behind such a limit waits there whatever is added.
+        """
+        need, stages = replace(self, engine=self.even, waiting=0.0).need()
+        enough = max(need, self.situation.replicas)
+        if found.wish <= enough:
+            return found._replace(stages=stages)
         name = str(limit.limit).replace("_", " ")
         if not lasts:
-            return enough, f"{enough} are enough for the load; what waited in the last hour was due to {name}", ()
-        text = f"{enough} are enough for the load; the limit is {name}, and more replicas do not relieve it"
-        return enough, f"{text}: {limit.advice}", (f"{wish} would be needed if that stays",)
+            why = f"{enough} are enough for the load; the waits of the last hour had another reason ({name})"
+            return _Advised(enough, why, stages)
+        why = f"{enough} are enough for the load; more do not relieve what limits the pool ({name})"
+        return _Advised(enough, f"{why}: {limit.advice}", stages, (f"{found.wish} would be needed if that stays",))
 
     def _limited(self, wish: int, memory: Memory) -> tuple[int, list[str]]:
         """Apply doubts, confirmation, stabilisation, tolerance, steps and bounds, in this order."""

@@ -328,9 +328,14 @@ async def test_a_stuck_replica_is_named_where_others_have_room() -> None:
     ]
     assert stuck_replicas(alerts, POOL) == ("r0",)
     assert stuck_replicas(alerts[1:], POOL) == stuck_replicas(alerts, replace(POOL, labels=())) == ()
-    fleet.tick(24, queue_len=20.0)
+    fleet.tick(24, queue_len=300.0)
+    await capacity.step(fleet.ring)
+    more = capacity.records()[0]["desired_replicas"]
     await capacity.step(fleet.ring, alerts)
     (record,) = capacity.records()
+    assert record["desired_replicas"] is not None
+    assert more is not None
+    assert record["desired_replicas"] < more
     assert record["binding"]["constraint"] == "stuck_replica"
     assert record["binding"]["evidence"] == ["r0 holds requests and makes no progress"]
     assert record["binding"]["relieved_by_replicas"] is False

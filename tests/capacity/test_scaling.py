@@ -165,10 +165,26 @@ def test_an_imbalance_is_not_answered_with_replicas() -> None:
     found = advise(with_rows(even, 240, **UNEVEN))
     assert found.binding.limit is Limit.IMBALANCE
     assert (found.desired, found.replicas) == (4, 4)
-    assert "4 are enough for the load; the limit is replica imbalance" in found.reason
+    assert "4 are enough for the load; more do not relieve what limits the pool (replica imbalance)" in found.reason
     assert found.binding.advice in found.reason
     assert found.held == (f"{wide.desired} would be needed if that stays",)
     assert found.probability == found.probability_now < 0.95  # what people feel meanwhile is not glossed over
+
+
+def test_what_waits_on_a_stuck_replica_is_no_load_for_others() -> None:
+    stuck = with_rows(steady(10.0, 4.0), 8, queue_len=4000.0, busiest=4020.0)
+    found, even = advise(stuck, stuck=("r1",)), advise(stuck)
+    assert found.binding.limit is Limit.STUCK
+    assert found.desired == 4
+    assert "4 are enough for the load; more do not relieve what limits the pool (stuck replica)" in found.reason
+    assert even.binding.limit is Limit.IMBALANCE
+    assert even.desired == 4
+    spread = advise(with_rows(stuck, 8, busiest=1020.0))
+    assert spread.binding.relieved_by_replicas
+    assert spread.desired is not None
+    assert spread.desired > 4
+    assert "would be needed if that stays" in found.held[0]
+    assert max(need for _, need in found.ahead) < max(need for _, need in spread.ahead)
 
 
 @pytest.mark.parametrize("calm", [True, False])
@@ -182,7 +198,7 @@ def test_what_an_imbalance_taught_buys_nothing_while_it_is_remembered(calm: bool
     assert found.binding.relieved_by_replicas
     if calm:
         assert found.desired == 4
-        assert "was due to replica imbalance" in found.reason
+        assert "had another reason (replica imbalance)" in found.reason
     else:  # full batches are another matter
         assert found.desired > 4
     fresh = advise(later, now=NOW + 180.0)
