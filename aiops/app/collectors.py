@@ -29,7 +29,7 @@ from aiops.kit.tasks import Beat, Supervisor, every
 from aiops.signals.normalise import Normaliser
 from aiops.signals.profile import Profile
 from aiops.signals.settings import NormaliseSettings
-from aiops.signals.tenancy import NO_TENANCY, Pod, Tenancy
+from aiops.signals.tenancy import NO_TENANCY, Pod, Tenancy, placed
 from aiops.signals.types import Reading, SourceStatus
 
 _LOG = logging.getLogger("aiops.app.collectors")
@@ -68,8 +68,9 @@ class Collectors:
         self._told_nothing_found = False
         self._faults = OnChange(_LOG, clock.monotonic)
         self._kubelet: PodResourcesCollector | None = None
+        self._nvml: NvmlCollector | None = None
         self.found = Found()
-        self._tenancy = (NO_TENANCY, self.found.targets)
+        self._tenancy: tuple[Tenancy, tuple[object, object, object]] = (NO_TENANCY, (None, None, None))
         self.sightings: tuple[Sighting, ...] = ()
         self.hubs: dict[str, Hub] = {}
 
@@ -81,7 +82,8 @@ class Collectors:
     async def start(self, scrape: ScrapeSettings, nvml: NvmlSettings, model: NvidiaModel, folder: Path) -> None:
         """Begin to discover and to read. The first look at the targets is done before this returns."""
         if nvml.enabled is not Enabled.OFF:
-            self._add(NvmlCollector(nvml, model, node=node_name(), clock=self._clock), offset_seconds=0.0)
+            self._nvml = NvmlCollector(nvml, model, node=node_name(), clock=self._clock)
+            self._add(self._nvml, offset_seconds=0.0)
         await self.configure(scrape, folder)
         self._supervisor.spawn("discovery", lambda: every(_LOOK_SECONDS, self._look, clock=self._clock))
 
@@ -205,15 +207,17 @@ class Collectors:
         """Who has which GPU of this machine; the same object while neither the answer nor the targets change."""
         if self._kubelet is None:
             return NO_TENANCY
-        known, targets = self._tenancy
-        if known.tenants is not self._kubelet.tenants or targets is not self.found.targets:
+        known, basis = self._tenancy
+        given, targets = self._kubelet.tenants, self.found.targets
+        devices = {} if self._nvml is None else self._nvml.devices()
+        if given is not basis[0] or targets is not basis[1] or devices != basis[2]:
             pods = {
                 (labels["job"], labels["instance"]): Pod(labels["namespace"], labels["pod"])
-                for labels in (dict(target.labels) for target in self.found.targets)
+                for labels in (dict(target.labels) for target in targets)
                 if {"job", "instance", "namespace", "pod"} <= labels.keys()
             }
-            known = Tenancy(self._kubelet.node, self._kubelet.tenants, pods)
-            self._tenancy = (known, self.found.targets)
+            known = Tenancy(self._kubelet.node, placed(given, devices), pods)
+            self._tenancy = (known, (given, targets, devices))
         return known
 
     def statuses(self) -> tuple[SourceStatus, ...]:

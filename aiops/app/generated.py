@@ -59,7 +59,8 @@ Labels, by family:
 * `aiops_task_crashes`: `task`.
 * `aiops_feedback_alerts`: `detector` (`rule` for deterministic rules), `judgement` (`true`, `false`).
 * `aiops_detector*`: `detector`.
-* `aiops_gpu_pod_info`: `gpu` and `node` as GPUs have them, `pod_namespace`, `pod_name`, `container_name`.
+* `aiops_gpu_pod_info`: `gpu` and `node` as GPUs have them, `pod_namespace`, `pod_name`, `container_name`;
+  `mig` of a part.
 * `aiops_build_info`: `version`.
 * `aiops_anomaly_*`: labels of the entity, `kind`, `signal`, `stat`; `aiops_anomaly_vote` also `detector`. Only series
   that may raise an alert.

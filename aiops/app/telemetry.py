@@ -145,7 +145,7 @@ def tenancy_families(tenancy: Tenancy) -> Iterator[Family]:
     """Who was given which GPU; the names of the labels are none that Prometheus gives to its targets."""
     yield Family("aiops_gpu_pod_info", _GAUGE, "1 for each container that was given a GPU, as the kubelet says.", [
         ({"gpu": gpu, "node": tenancy.node, "pod_namespace": one.pod.namespace, "pod_name": one.pod.name,
-          "container_name": one.container}, 1.0)
+          "container_name": one.container, **({"mig": one.instance} if one.instance else {})}, 1.0)
         for gpu, held in tenancy.tenants.items() for one in held])  # fmt: skip
 
 

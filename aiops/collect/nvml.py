@@ -58,6 +58,10 @@ class GpuSample:
         Field → why the driver did not answer it.
     xid_watched
         Xid errors of this GPU are delivered as events.
+    parts
+        UUID of each MIG device → number of its GPU instance, as exporters write it.
+    minor
+        Of its device file, ``/dev/nvidia0``; -1 when the driver does not tell.
     """
 
     uuid: str
@@ -69,6 +73,8 @@ class GpuSample:
     missing: dict[str, str] = dataclasses.field(default_factory=dict)
     xid_watched: bool = False
     lost: bool = False
+    parts: dict[str, str] = dataclasses.field(default_factory=dict)
+    minor: int = -1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -139,6 +145,7 @@ class _Gpu:
     uuid: str
     index: int
     name: str
+    minor: int
     sources: tuple[_Source, ...]
     processes: _Source
     lost: bool = False
@@ -236,7 +243,10 @@ class NvmlReader:
         for source in sources:
             source.forget_failures()
         name = _text(nvml, nvml.nvmlDeviceGetName, handle)
-        return _Gpu(handle, _address(handle), uuid, index, name, sources[:-1], sources[-1])
+        minor = -1
+        with contextlib.suppress(nvml.NVMLError):
+            minor = int(nvml.nvmlDeviceGetMinorNumber(handle))
+        return _Gpu(handle, _address(handle), uuid, index, name, minor, sources[:-1], sources[-1])
 
     def _read(self, gpu: _Gpu) -> GpuSample:
         values: dict[str, float] = {}
@@ -268,6 +278,8 @@ class NvmlReader:
             missing=missing,
             xid_watched=gpu.xid_watched,
             lost=gpu.lost,
+            parts=_parts(self._nvml, gpu.handle) if values.get("gpu_mig") == 1.0 else {},
+            minor=gpu.minor,
         )
 
     def _watch_events(self) -> None:
@@ -359,6 +371,17 @@ def _text(nvml: Any, function: Callable[..., Any], *arguments: Any) -> str:
         return str(function(*arguments))
     except (nvml.NVMLError, UnicodeDecodeError):
         return ""
+
+
+def _parts(nvml: Any, handle: Any) -> dict[str, str]:
+    """UUID of each MIG device of a GPU → number of its GPU instance; those that the driver names."""
+    found: dict[str, str] = {}
+    with contextlib.suppress(nvml.NVMLError):
+        for place in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+            with contextlib.suppress(nvml.NVMLError):  # most places are free
+                part = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place)
+                found[str(nvml.nvmlDeviceGetUUID(part))] = str(nvml.nvmlDeviceGetGpuInstanceId(part))
+    return found
 
 
 def _address(handle: Any) -> int:

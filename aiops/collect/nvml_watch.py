@@ -23,6 +23,7 @@ from aiops.collect.nvml_signals import NAN, NVML_SIGNALS, GpuSignals
 from aiops.kit.clock import SYSTEM_CLOCK, Clock
 from aiops.kit.log import timestamp
 from aiops.kit.settings import Duration, Section
+from aiops.signals.tenancy import Part
 from aiops.signals.types import Columns, Entity, EntityKind, Mark, MarkKind, Reading, SeriesKey, SourceStatus
 
 SOURCE = "nvml"
@@ -240,6 +241,19 @@ class NvmlCollector:
         if not self._gpus:
             return ()
         return (self._reading({}, self._take_xids()),)
+
+    def devices(self) -> dict[str, Part]:
+        """GPUs and parts of them by names that a kubelet gives them.
+
+        UUIDs of MIG devices, and ``gpu-0`` of NVIDIA's DRA driver. Its number is an index in older releases and a minor
+        in newer ones, so it is given only where both are the same.
+        """
+        found: dict[str, Part] = {}
+        for gpu in self._sample.gpus:
+            found |= {uuid: Part(gpu.uuid, instance) for uuid, instance in gpu.parts.items()}
+            if gpu.minor == gpu.index:
+                found[f"gpu-{gpu.index}"] = Part(gpu.uuid)
+        return found
 
     def _answered(self, sample: NvmlSample) -> Reading:
         self._failures, self._error, self._hung_at = 0, "", 0.0

@@ -7,7 +7,7 @@ whatever goes wrong, the last answer stays until it is old, and then nothing is 
 import asyncio
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,20 @@ LARGEST_BYTES = 4 * 1024 * 1024
 """A node of 250 pods with 8 GPUs answers with some 50 KiB."""
 STALE_INTERVALS = 3
 _METHOD = "/v1.PodResourcesLister/List"
-_GPU = re.compile(r"GPU-[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-"""A device is named by its UUID alone, with ``::3`` for a share of it, or as ``MIG-GPU-…/1/0``."""
+_UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_DEVICE = re.compile(rf"((?:GPU|MIG)-{_UUID})(?:/(\d+)/\d+)?")
+"""A GPU, or a part of one, is named by its UUID alone, with ``::3`` for a share of it; by drivers before release 470 a
+part is ``MIG-GPU-…/1/0``: its GPU, GPU instance and compute instance."""
+_DRA_DRIVER, _DRA_DEVICE = "gpu.nvidia.com", re.compile(r"gpu-\d+(?:-mig-[a-z0-9-]+)?")
+"""Devices of claims have no UUID: ``gpu-0``, ``gpu-0-mig-1g10gb-19-0``."""
 _LONGEST = 253
 
 
 class PodResourcesSettings(Section):
     """Which pod has which GPU, from the kubelet of this node. Needs the extra ``pods``, the socket mounted into the pod
     and a user who may open it: root (``deploy/kustomize/components/pod-resources``). Replicas are joined by the
-    labels ``namespace`` and ``pod`` of their targets, as ``kubernetes_sd`` gives them."""
+    labels ``namespace`` and ``pod`` of their targets, as ``kubernetes_sd`` gives them. Parts of GPUs (MIG) and devices
+    of claims (DRA, ``gpu.nvidia.com``) are placed by the NVIDIA driver, where ``nvml`` may ask it."""
 
     enabled: bool = False
     """Ask. Off because of what it needs."""
@@ -143,21 +148,26 @@ class _Unanswered(Exception):
 
 
 def tenants_of(answer: Any) -> dict[str, tuple[Tenant, ...]]:
-    """UUID of every NVIDIA GPU that is in use → who was given it."""
+    """Every NVIDIA GPU and part of one that is in use, as the kubelet calls it → who was given it."""
     found: dict[str, dict[Tenant, None]] = {}
     for pod in answer.pod_resources:
         for container in pod.containers:
             tenant = Tenant(Pod(_name(pod.namespace), _name(pod.name)), _name(container.name))
-            for uuid in _uuids(container.devices):
-                found.setdefault(uuid, {})[tenant] = None
-    return {uuid: tuple(tenants) for uuid, tenants in sorted(found.items())}
+            for device, instance in _devices(container):
+                found.setdefault(device, {})[tenant._replace(instance=instance)] = None
+    return {device: tuple(tenants) for device, tenants in sorted(found.items())}
 
 
-def _uuids(devices: Iterable[Any]) -> Iterable[str]:
-    for one in devices:
+def _devices(container: Any) -> Iterator[tuple[str, str]]:
+    """Devices of a container, and of which GPU instance where the name has it."""
+    for one in container.devices:
         for device in one.device_ids:
-            if match := _GPU.search(device):
-                yield match.group()
+            if match := _DEVICE.search(device):
+                yield match[1], match[2] or ""
+    for claim in container.dynamic_resources:
+        for one in claim.claim_resources:
+            if one.driver_name == _DRA_DRIVER and _DRA_DEVICE.fullmatch(one.device_name):
+                yield one.device_name, ""
 
 
 def _name(text: str) -> str:
@@ -196,6 +206,12 @@ _MESSAGES: Mapping[str, Mapping[int, tuple[str, str, bool]]] = {
         2: ("namespace", "", False),
         3: ("containers", "ContainerResources", True),
     },
-    "ContainerResources": {1: ("name", "", False), 2: ("devices", "ContainerDevices", True)},
+    "ContainerResources": {
+        1: ("name", "", False),
+        2: ("devices", "ContainerDevices", True),
+        5: ("dynamic_resources", "DynamicResource", True),
+    },
     "ContainerDevices": {1: ("resource_name", "", False), 2: ("device_ids", "", True)},
+    "DynamicResource": {4: ("claim_resources", "ClaimResource", True)},
+    "ClaimResource": {2: ("driver_name", "", False), 4: ("device_name", "", False)},
 }

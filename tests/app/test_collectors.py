@@ -18,17 +18,18 @@ from aiops.app.collectors import Collectors
 from aiops.app.config import Config
 from aiops.app.daemon import Daemon
 from aiops.app.source import DaemonSource
-from aiops.collect.nvml_watch import Enabled, NvmlSettings
-from aiops.collect.pod_resources import PodResourcesSettings
+from aiops.app.telemetry import tenancy_families
+from aiops.collect.nvml_watch import Enabled, NvmlCollector, NvmlSettings
+from aiops.collect.pod_resources import PodResourcesCollector, PodResourcesSettings
 from aiops.collect.settings import ScrapeSettings
 from aiops.kit.clock import SYSTEM_CLOCK
 from aiops.kit.tasks import Supervisor
 from aiops.signals.settings import NormaliseSettings
-from aiops.signals.tenancy import Pod, Tenant
+from aiops.signals.tenancy import Part, Pod, Tenant
 from aiops.signals.types import Entity, EntityKind, Reading, SeriesKey
 from aiops.store.settings import StoreSettings
 from aiops.web.settings import WebSettings
-from tests.collect.kubelet import ONE, running
+from tests.collect.kubelet import ONE, claiming, container, pod, running
 
 DATA = Path(__file__).resolve().parents[1] / "signals/data"
 
@@ -95,6 +96,28 @@ async def test_the_kubelet_s_answer_and_the_labels_of_targets_tell_who_has_which
             assert told.samples == [({"gpu": ONE, "node": "n1", **owner}, 1.0)]
             daemon.stop()
             await life
+
+
+async def test_what_the_kubelet_says_of_parts_is_placed_by_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = "MIG-00000000-0000-4000-8000-000000000003"
+    devices = {part: Part("GPU-0", "9")}
+    with running() as kubelet:
+        kubelet.answer = pod("llm", "chat-0", container("vllm", part)) + pod("llm", "big-0", claiming("a", "gpu-1"))
+        async with collecting() as collectors:
+            collectors._kubelet = PodResourcesCollector(PodResourcesSettings(socket=kubelet.socket), node="n1")
+            await collectors._kubelet.read()
+            assert collectors.tenancy().tenants == {}, "nobody places them"
+            collectors._nvml = NvmlCollector(NvmlSettings(), load_gpu_model(), node="n1", clock=SYSTEM_CLOCK)
+            monkeypatch.setattr(collectors._nvml, "devices", lambda: dict(devices))
+            known, chat = collectors.tenancy(), Tenant(Pod("llm", "chat-0"), "vllm", "9")
+            assert known.tenants == {"GPU-0": (chat,)}
+            assert collectors.tenancy() is known
+            devices["gpu-1"] = Part("GPU-1")
+            assert collectors.tenancy().tenants == {"GPU-0": (chat,), "GPU-1": (Tenant(Pod("llm", "big-0"), "a"),)}
+            labels = [labels for family in tenancy_families(collectors.tenancy()) for labels, _ in family.samples]
+            assert [one.get("mig") for one in labels] == ["9", None]
+            await collectors._kubelet.close()
+            await collectors._nvml.close()
 
 
 async def test_where_no_driver_is_let_in_the_exporter_tells_of_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,17 @@ def container(name: str, *devices: str, resource: str = "nvidia.com/gpu") -> byt
     )
 
 
+def claiming(name: str, *devices: str, driver: str = "gpu.nvidia.com") -> bytes:
+    """A container whose devices were given by a claim (DRA), in the words of a kubelet of release 1.34."""
+    given = b"".join(
+        field(
+            4, field(1, field(1, "k8s.gpu.nvidia.com/claim=7e")) + field(2, driver) + field(3, "n1") + field(4, device)
+        )
+        for device in devices
+    )
+    return field(1, name) + field(5, field(2, "big-claim") + field(3, "llm") + given)
+
+
 def pod(namespace: str, name: str, *containers: bytes) -> bytes:
     return field(1, field(1, name) + field(2, namespace) + b"".join(field(3, one) for one in containers))
 

@@ -12,6 +12,9 @@
  *   events 3                       Xid errors that have happened so far;
  *   event.0.gpu 1, event.0.xid 79  the first of them
  *
+ *   gpu.0.minor 1                  number of its device file; absent = not supported
+ *   gpu.0.part.2 7                 the third MIG device of a GPU is its GPU instance 7
+ *
  * -DOLD_DRIVER leaves out what drivers before about release 470 do not export.
  */
 #include <stdio.h>
@@ -23,9 +26,10 @@ typedef unsigned int uint;
 typedef unsigned long long ull;
 
 enum { OK = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, TIMEOUT = 10, LOST = 15, MISMATCH = 25 };
-enum { MAX_GPUS = 16, MAX_CALLS = 128 };
+enum { MAX_GPUS = 16, MAX_PARTS = 7, MAX_CALLS = 128 };
 
 static char devices[MAX_GPUS];       /* a device handle is the address of its element */
+static char parts[MAX_GPUS * MAX_PARTS];  /* and that of a MIG device of its own */
 static char the_set;                 /* the one event set */
 static int watched[MAX_GPUS];
 static long long delivered;          /* events handed out, or older than the set */
@@ -130,6 +134,12 @@ int nvmlDeviceGetHandleByIndex_v2(uint index, void **out) {
     return OK;
 }
 int nvmlDeviceGetUUID(void *device, char *out, uint size) {
+    int part = (int)((const char *)device - parts);
+    if (part >= 0 && part < MAX_GPUS * MAX_PARTS) {
+        ENTER(part / MAX_PARTS);
+        snprintf(out, size, "MIG-%08x-0000-4000-8000-%012x", part / MAX_PARTS, part % MAX_PARTS);
+        return OK;
+    }
     ENTER(gpu_of(device));
     snprintf(out, size, "GPU-%d", gpu_of(device));
     return OK;
@@ -139,6 +149,8 @@ int nvmlDeviceGetName(void *device, char *out, uint size) {
     snprintf(out, size, "NVIDIA Stub %d", gpu_of(device));
     return OK;
 }
+
+ONE(nvmlDeviceGetMinorNumber, uint, "minor")
 
 struct utilisation { uint gpu, memory; };
 int nvmlDeviceGetUtilizationRates(void *device, struct utilisation *out) {
@@ -273,6 +285,28 @@ int nvmlDeviceGetMigMode(void *device, uint *current, uint *pending) {
     ENTER(gpu_of(device));
     if (!gpu_number(device, "mig", &value)) return NOT_SUPPORTED;
     *current = *pending = (uint)value;
+    return OK;
+}
+int nvmlDeviceGetMaxMigDeviceCount(void *device, uint *out) { ENTER(gpu_of(device)); *out = MAX_PARTS; return OK; }
+static int part_number(int part, long long *value) {
+    char key[32];
+    snprintf(key, sizeof key, "part.%d", part % MAX_PARTS);
+    return gpu_number(&devices[part / MAX_PARTS], key, value);
+}
+int nvmlDeviceGetMigDeviceHandleByIndex(void *device, uint index, void **out) {
+    long long instance;
+    ENTER(gpu_of(device));
+    if (index >= MAX_PARTS) return INVALID_ARGUMENT;
+    if (!part_number(gpu_of(device) * MAX_PARTS + (int)index, &instance)) return NOT_FOUND;
+    *out = &parts[gpu_of(device) * MAX_PARTS + (int)index];
+    return OK;
+}
+int nvmlDeviceGetGpuInstanceId(void *part, uint *out) {
+    long long instance;
+    int place = (int)((const char *)part - parts);
+    ENTER(place / MAX_PARTS);
+    if (!part_number(place, &instance)) return NOT_FOUND;
+    *out = (uint)instance;
     return OK;
 }
 #endif

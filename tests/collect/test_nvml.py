@@ -12,6 +12,7 @@ import pytest
 
 from aiops.collect.nvml import ASK_AGAIN_READS, NvmlReader
 from aiops.collect.nvml_signals import NVML_SIGNALS
+from aiops.signals.tenancy import Part
 from tests.collect.nvml_driver import GIB, NODE, Driver, Time, collecting, known, of, read
 
 LEVELS = {
@@ -43,6 +44,28 @@ async def test_every_value_and_unit(driver: Driver, time: Time) -> None:
         assert "gpu0_missing" not in facts
         assert collector.status().up
         assert collector.status().entity == NODE
+
+
+async def test_devices_have_the_names_that_a_kubelet_gives_them(driver: Driver, time: Time) -> None:
+    """MIG devices, and GPUs by a number on which index and minor agree."""
+    driver.set(count=4)
+    for gpu, minor in enumerate((0, 2, 1)):
+        driver.healthy(gpu, minor=minor, mig=int(gpu < 2), **{"part.0": 7, "part.3": 9})
+    driver.healthy(3)
+    async with collecting(time.clock) as collector:
+        assert collector.devices() == {}
+        await read(collector, time)
+        assert collector.devices() == {
+            "gpu-0": Part("GPU-0"),
+            "MIG-00000000-0000-4000-8000-000000000000": Part("GPU-0", "7"),
+            "MIG-00000000-0000-4000-8000-000000000003": Part("GPU-0", "9"),
+            "MIG-00000001-0000-4000-8000-000000000000": Part("GPU-1", "7"),
+            "MIG-00000001-0000-4000-8000-000000000003": Part("GPU-1", "9"),
+        }
+        driver.drop("gpu.0.part.3")
+        driver.gpu(1, lost=1)
+        await read(collector, time)
+        assert set(collector.devices()) == {"gpu-0", "MIG-00000000-0000-4000-8000-000000000000"}
 
 
 async def test_counters_become_rates_and_columns_stay(driver: Driver, time: Time) -> None:

@@ -17,7 +17,7 @@ from aiops.collect.pod_resources import (
 )
 from aiops.kit.clock import Clock
 from aiops.signals.tenancy import Pod, Tenant
-from tests.collect.kubelet import CHAT, ONE, TWO, Kubelet, container, pod, running
+from tests.collect.kubelet import CHAT, ONE, TWO, Kubelet, claiming, container, pod, running
 
 
 class Hand:
@@ -79,7 +79,7 @@ async def test_every_gpu_has_the_containers_that_were_given_it(kubelet: Kubelet,
         TWO: (
             Tenant(Pod("llm", "embed-0"), "a"),
             Tenant(Pod("llm", "embed-0"), "b"),
-            Tenant(Pod("dev", "note"), "mig"),
+            Tenant(Pod("dev", "note"), "mig", "1"),
         ),
     }
     before, status = one.tenants, one.status()
@@ -87,6 +87,27 @@ async def test_every_gpu_has_the_containers_that_were_given_it(kubelet: Kubelet,
     await one.read()
     assert one.tenants is before, "who watches for news compares objects"
     await one.close()
+    await one.close()
+
+
+async def test_parts_of_gpus_and_devices_of_claims_are_called_as_the_kubelet_does(
+    kubelet: Kubelet, asker: Asker
+) -> None:
+    part = "MIG-0aa7f1c2-0b1e-4c3d-9e8f-00000000000a"
+    kubelet.answer = (
+        pod("llm", "small-0", container("vllm", f"{part}::1", resource="nvidia.com/mig-1g.10gb"))
+        + pod("llm", "big-0", claiming("vllm", "gpu-0", "gpu-1"), claiming("side", "gpu-0"))
+        + pod("llm", "half-0", claiming("vllm", "gpu-2-mig-1g10gb-19-0"))
+        + pod("llm", "nic-0", claiming("a", "gpu-3", driver="nic.example.com"), claiming("b", "imex-1", "vfio-gpu-0"))
+    )
+    one = asker()
+    await one.read()
+    assert {name: [str(tenant.pod.name) for tenant in held] for name, held in one.tenants.items()} == {
+        part: ["small-0"],
+        "gpu-0": ["big-0", "big-0"],
+        "gpu-1": ["big-0"],
+        "gpu-2-mig-1g10gb-19-0": ["half-0"],
+    }
     await one.close()
 
 
