@@ -403,7 +403,7 @@ async def test_a_real_prometheus_is_read_without_a_bad_line(
     )
     one = scraper(session, address)
     try:
-        for _ in range(100):
+        for _ in range(600):
             if await one.read():
                 break
             await asyncio.sleep(0.1)

@@ -91,8 +91,7 @@ async def test_a_restarted_alertmanager_learns_again_and_a_silent_sender_ends(
     dispatcher.submit({firing.key: firing})
     await until(lambda: people.heard, 15, "people heard of the start")
     await manager.stop()
-    await asyncio.sleep(1.2)
-    assert not dispatcher.status()[0].healthy
+    await until(lambda: not dispatcher.status()[0].healthy, 15, "nobody takes it")
     await manager.start()
     await until(manager.alerts, 15, "the new process knows the alert")
     assert people.statuses() == ["firing"], "its notification log says that people know"
@@ -118,7 +117,7 @@ async def senders(manager: RealAlertmanager, *starts: float) -> AsyncIterator[No
         for started_at in starts
     ]
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             for process in processes:
                 assert process.stdout is not None
                 assert await process.stdout.readline() == b"sent\n"

@@ -40,7 +40,7 @@ async def prometheus_with(
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        async with asyncio.timeout(20), ClientSession() as session:
+        async with asyncio.timeout(60), ClientSession() as session:
             while not await _ready(session, url):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.05)
         yield url
