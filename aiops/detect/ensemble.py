@@ -59,6 +59,8 @@ GLOW_FACTOR = 0.98
 REPEATED = 0.5
 REMEMBERED_SECONDS = 12 * 3600.0
 """Time in which the height of an alert fades by a fifth."""
+FARTHEST = 1e100
+"""Values are clipped here, so that their squares are numbers."""
 WEEK_SECONDS = 7 * 86400.0
 
 
@@ -172,7 +174,7 @@ class Statistics:
     def push(self, rows: Array) -> dict[str, Array]:
         """Statistics [rows] by name of ``rows`` [rows, channels]; 0 where nothing is known."""
         known = np.isfinite(rows)
-        rows = self._filled(rows, known)
+        rows = self._filled(np.clip(rows, -FARTHEST, FARTHEST), known)
         size, centre, level = _side_by_side(self._means, [np.abs(rows), rows, rows], known)
         floor = 1e-9 * size + 1e-300
         residual = self._forecaster.push(rows, known)

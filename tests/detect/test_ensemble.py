@@ -114,3 +114,12 @@ def test_several_channels_together_count_for_more_than_one_far_out() -> None:
     scored = [Ensemble(8, 300.0).push(each) for each in (together, alone)]
     assert scored[0].votes["forecast"][2500] > scored[1].votes["forecast"][2500]
     assert scored[1].score[2500] >= 1
+
+
+@pytest.mark.parametrize("huge", [1e200, -1e307])
+def test_a_value_near_the_end_of_the_numbers_is_an_alert_and_no_error(huge: float) -> None:
+    rows = wave(600)
+    rows[300] = huge
+    score = Ensemble(1, 300.0).push(rows).score
+    assert score[300] > 1
+    assert np.isfinite(score[WARM_UP_ROWS:]).all()
