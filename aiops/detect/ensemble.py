@@ -10,18 +10,19 @@ onset        abs(r) / its root mean square over 20, 200, 1000 and 5000 rows     
 drift        abs(sum of the last 3 r) / its root mean square                    a step spread over rows
 level        abs(x − mean over 20 rows) / its root mean square                  a jump the forecast follows
 extreme      distance beyond the range of 2500 to 5000 rows / deviation         what never was before
+transition   −ln of how often this followed the last two values                 a usual value in an unusual order
 turbulence   root mean square of the last 10 r / its root mean square           long disturbances
 ============ ================================================================== ================================
 
-Channels are pooled by the square of the mean square root of the three largest: what befalls several channels counts
-for more than one channel that is far out. A fixed pooled curve (:mod:`aiops.detect.pooled`) turns each statistic into a
-surprise. The weighted mean of the surprises is ranked within the series' own history
-(:mod:`aiops.detect.calibrate`), which gives the tail probability of this row in this series; the score is its
-logarithm in units of the budget's logarithm.
+Channels are pooled by the cube of the mean cube root of the four largest: what befalls several channels counts for more
+than one channel that is far out. A fixed pooled curve (:mod:`aiops.detect.pooled`) turns each statistic into a
+surprise. The weighted mean of the surprises is ranked within the series' own history (:mod:`aiops.detect.calibrate`),
+which gives the tail probability of this row in this series; the score is its logarithm in units of the budget's
+logarithm.
 
 Two storeys: from 0.75 up the score says how rare the row is, and 1.0 is the alert threshold; below 0.75 it only ranks,
 and a disturbance glows on there for some time, so that a long incident stays above the calm around it without alerting
-again and again. For the same end an alert is remembered for some hours: what stays below its fading height counts half
+again and again. For the same end an alert is remembered for some rows: what stays below its fading height counts half
 of what lies above 0.75.
 
 Invariant: the score of a row depends on rows up to it, and on nothing else; rows that follow change no bit of it.
@@ -36,10 +37,11 @@ from aiops.detect.autoregress import Autoregression
 from aiops.detect.averages import Array, Average, Extremes, Mask, Peak
 from aiops.detect.calibrate import LARGEST, TailSketch
 from aiops.detect.pooled import CURVES
+from aiops.detect.transitions import Transitions
 
-VOTES = ("forecast", "onset", "drift", "level", "extreme", "turbulence")
+VOTES = ("forecast", "onset", "drift", "level", "extreme", "transition", "turbulence")
 """Names of the statistics; each is a column of ``--votes``."""
-WEIGHTS = {"forecast": 1.0, "onset": 1.0, "drift": 0.5, "level": 0.5, "extreme": 0.5}
+WEIGHTS = {"forecast": 1.0, "onset": 1.0, "drift": 0.5, "level": 0.5, "extreme": 0.5, "transition": 1.0}
 """Weight of each surprise. The optimum is flat, so round numbers: weights tuned on one half of the development series
 ranged from 0.2 to 1 for ``onset`` against ``forecast``, and differed by a few points of recall on the other half."""
 GLOW = "turbulence"
@@ -47,18 +49,18 @@ WARM_UP_ROWS = 30
 """Rows without a score at the start."""
 COMMIT_ROWS = 100
 SCALE_MEMORY = 5000.0
-POOLED_CHANNELS = 3
+POOLED_CHANNELS = 4
 RANGE_HALF_MEMORY = 2500
 PRIOR_POINTS = 2500.0
-RANK_MEMORY = 60_000.0
+RANK_MEMORY = 20_000.0
 ALARMING = 0.9
 """From this score on, at the default budget, a row teaches the final rank little: it may be what is looked for."""
-ALARMING_WEIGHT = 0.1
+ALARMING_WEIGHT = 0.07
 ALERT_STOREY = 0.75
 GLOW_FACTOR = 0.98
 REPEATED = 0.5
-REMEMBERED_SECONDS = 12 * 3600.0
-"""Time in which the height of an alert fades by a fifth."""
+ALERT_FACTOR = 0.8 ** (1 / 150)
+"""The height of an alert fades by a fifth in 150 rows."""
 FARTHEST = 1e100
 """Values are clipped here, so that their squares are numbers."""
 WEEK_SECONDS = 7 * 86400.0
@@ -99,8 +101,7 @@ class Ensemble:
         self._statistics = Statistics(channels, interval_seconds)
         self._rank = TailSketch((CURVES["combined"],), prior_points=PRIOR_POINTS, memory_points=RANK_MEMORY)
         self._glow = Peak(GLOW_FACTOR)
-        self._fade = 0.8 ** (interval_seconds / REMEMBERED_SECONDS)
-        self._alert = Peak(self._fade)
+        self._alert = Peak(ALERT_FACTOR)
         self._alerted = 0.0
         self._row = 0
 
@@ -139,7 +140,7 @@ class Ensemble:
     def _first_of_many(self, score: Array) -> Array:
         """Score with what only goes on, or comes again soon, brought nearer to the threshold or below it."""
         peak = self._alert.push(score)
-        before = self._fade * np.concatenate([[self._alerted], peak[:-1]])
+        before = ALERT_FACTOR * np.concatenate([[self._alerted], peak[:-1]])
         self._alerted = float(peak[-1])
         again = (score >= ALERT_STOREY) & (before >= np.maximum(score, 1.0))
         return np.where(again, ALERT_STOREY + REPEATED * (score - ALERT_STOREY), score)
@@ -165,6 +166,7 @@ class Statistics:
         memories = [SCALE_MEMORY, 1000.0, 200.0, 20.0, *[SCALE_MEMORY] * 4]
         self._powers = Average(np.repeat(memories, channels), len(memories) * channels)
         self._range = Extremes(RANGE_HALF_MEMORY, channels)
+        self._transitions = Transitions(channels)
         self._pooled = Average(SCALE_MEMORY, len(VOTES)) if channels > 1 else None
 
     def rows_to_fit(self) -> int:
@@ -188,12 +190,14 @@ class Statistics:
             self._powers, [power] * 4 + [drift**2, from_level**2, (rows - centre) ** 2, turbulence], known
         )
         local = (powers[0] + powers[1] + powers[2] + powers[3]) / 4
+        deviation = np.sqrt(powers[6]) + floor
         each = {
             "forecast": np.abs(residual) / (np.sqrt(powers[0]) + floor),
             "onset": np.abs(residual) / (np.sqrt(local) + floor),
             "drift": np.abs(drift) / (np.sqrt(powers[4]) + floor),
             "level": np.abs(from_level) / (np.sqrt(powers[5]) + floor),
-            "extreme": self._range.push(rows, known) / (np.sqrt(powers[6]) + floor),
+            "extreme": self._range.push(rows, known) / deviation,
+            "transition": self._transitions.push((rows - centre) / deviation, known),
             "turbulence": np.sqrt(turbulence) / (np.sqrt(powers[7]) + floor),
         }
         return self._pool(each, known)
@@ -213,7 +217,7 @@ class Statistics:
             return dict(zip(VOTES, stacked[:, :, 0], strict=True))
         most = min(POOLED_CHANNELS, stacked.shape[2])
         largest = np.partition(stacked, -most, axis=2)[:, :, -most:]
-        together = (np.sqrt(largest).mean(axis=2) ** 2).T
+        together = (np.cbrt(largest).mean(axis=2) ** 3).T
         some = np.repeat(known.any(axis=1, keepdims=True), len(VOTES), axis=1)
         power = self._pooled.push(np.minimum(together, 30.0) ** 2, some)
         scaled = np.minimum(together / np.maximum(np.sqrt(power), 0.3), LARGEST)

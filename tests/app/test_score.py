@@ -48,7 +48,7 @@ def test_gzip_iso_times_votes_and_jobs(tmp_path: Path) -> None:
     assert main(["score", *files, "--out", str(tmp_path), "--votes", "--jobs", "2"]) == 1  # b would be overwritten
     assert main(["score", *files, "--out", str(tmp_path / "out"), "--votes", "--jobs", "2"]) == 0
     first, second = (scores(tmp_path / "out" / f"{name}.csv") for name in "ab")
-    assert first[0] == ["timestamp", "score", "forecast", "onset", "drift", "level", "extreme", "turbulence"]
+    assert ",".join(first[0]) == "timestamp,score,forecast,onset,drift,level,extreme,transition,turbulence"
     assert [row[1:] for row in first] == [row[1:] for row in second]
     assert first[1][0] == "2023-11-14T22:13:20+00:00"
 

@@ -108,12 +108,22 @@ def test_what_comes_again_soon_counts_half(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_several_channels_together_count_for_more_than_one_far_out() -> None:
     rows = wave(3000, 8)
-    together, alone = rows.copy(), rows.copy()
-    together[2500, :3] += 12
-    alone[2500, 0] += 36
-    scored = [Ensemble(8, 300.0).push(each) for each in (together, alone)]
+    together, alone, farther = rows.copy(), rows.copy(), rows.copy()
+    together[2500, :3] += 30
+    alone[2500, 0] += 90
+    farther[2500, 0] += 400
+    scored = [Ensemble(8, 300.0).push(each) for each in (together, alone, farther)]
     assert scored[0].votes["forecast"][2500] > scored[1].votes["forecast"][2500]
-    assert scored[1].score[2500] >= 1
+    assert scored[0].score[2500] > 1 > scored[1].score[2500] > 0.75
+    assert scored[2].score[2500] > 1
+
+
+def test_usual_values_in_an_unusual_order_are_seen_by_transition() -> None:
+    rows = np.tile([10.0, 20.0, 30.0], 700)[:, None] + 0.1 * np.random.default_rng(4).standard_normal((2100, 1))
+    rows[[2000, 2001]] = rows[[2001, 2000]]
+    votes = Ensemble(1, 60.0).push(rows).votes
+    assert votes["transition"][2000] > 1.5 * np.nanmax(votes["transition"][1000:2000])
+    assert votes["extreme"][2000] < 0.5
 
 
 @pytest.mark.parametrize("huge", [1e200, -1e307])
