@@ -166,6 +166,8 @@ async def demo_house(folder: Path, dead_port: int | None = None) -> AsyncIterato
             alerts = daemon.pipeline.machine.alerts
             awaited = {"EngineStuck", "TargetDown"} if dead else {"EngineStuck"}
             await until(lambda: awaited <= {key.rule for key, one in alerts.items() if one.active})
+            # What it looks back on was replayed; from here on it reads.
+            await until(lambda: sum(status.up is True for status in daemon.collectors.statuses()) == len(sources))
             await daemon.capacity.step(daemon.pipeline.ring, alerts.values())
             yield daemon, url
     await fleet.stop()
