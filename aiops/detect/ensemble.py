@@ -51,11 +51,11 @@ COMMIT_ROWS = 100
 SCALE_MEMORY = 5000.0
 POOLED_CHANNELS = 4
 RANGE_HALF_MEMORY = 2500
-PRIOR_POINTS = 2500.0
+PRIOR_POINTS = 1500.0
 RANK_MEMORY = 20_000.0
 ALARMING = 0.9
 """From this score on, at the default budget, a row teaches the final rank little: it may be what is looked for."""
-ALARMING_WEIGHT = 0.07
+ALARMING_WEIGHT = 0.1
 ALERT_STOREY = 0.75
 GLOW_FACTOR = 0.98
 REPEATED = 0.5
