@@ -1,6 +1,7 @@
-"""What ARIMA and isolation forests cost: prints one JSON document.
+"""What z-score, ARIMA and isolation forests cost: prints one JSON document.
 
-* ``arima``: CPU per series and sample of score and learn together, with no missing values and with a tenth missing;
+* ``zscore``: CPU per series and sample of score and learn together;
+* ``arima``: the same, with no missing values and with a tenth missing;
 * ``forest``: CPU per row of one scoring call, 100 trees, beside scikit-learn on the same rows;
 * ``fit``: CPU of a whole worker process (start, imports, fits) for two numbers of series, and what refitting 10 000
   series an hour would take by it, in rounds of 1 000.
@@ -25,11 +26,12 @@ from sklearn.ensemble import IsolationForest
 from aiops.app.fits import COMMAND, run_worker
 from aiops.detect import arima_filter as af
 from aiops.detect.arima import MEAN, MODEL_ROWS, Arima
-from aiops.detect.base import Window
+from aiops.detect.base import Detector, Window
 from aiops.detect.fitting import pack, part, prefixed, unpack
 from aiops.detect.iforest_fit import exported
 from aiops.detect.policy import AnomalyPolicy, Compiler
 from aiops.detect.settings import DetectSettings
+from aiops.detect.zscore import ZScore
 from aiops.signals.types import Entity, EntityKind, SeriesKey
 
 DETECTORS = Path(__file__).resolve().parents[1] / "models" / "detectors"
@@ -44,39 +46,51 @@ def cpu(call: Callable[[], object]) -> float:
     return time.process_time() - begun
 
 
-def arima(series: int, missing: float, ticks: int = 60) -> float:
-    policy = AnomalyPolicy.parse(yaml.safe_load((DETECTORS / "anomaly.yaml").read_text()), "anomaly.yaml")
-    detector = Arima(DetectSettings(), Compiler(policy))
+def policy() -> Compiler:
+    return Compiler(AnomalyPolicy.parse(yaml.safe_load((DETECTORS / "anomaly.yaml").read_text()), "anomaly.yaml"))
+
+
+def windows(series: int, missing: float = 0.0, ticks: int = 60) -> list[Window]:
+    """A window per tick, of white noise around 20."""
     rng = np.random.default_rng(0)
     keys = tuple(
         SeriesKey(Entity.of(EntityKind.REPLICA, job="v", instance=str(i), model_name="m"), "running")
         for i in range(series)
     )
     generation = np.arange(1, series + 1)
+    values = (20 + rng.standard_normal((ticks + 1, series))).astype(np.float32)
+    values[rng.random(values.shape) < missing] = np.nan
+    return [Window(tick * STEP_SECONDS, STEP_SECONDS, values[: tick + 1], keys, generation) for tick in range(ticks)]
+
+
+def per_sample(detector: Detector, seen: list[Window]) -> float:
+    """Nanoseconds of score and learn, per series."""
+    quiet = np.ones(len(seen[0].keys), np.bool_)
+
+    def tick(window: Window) -> None:
+        detector.score(window)
+        detector.learn(window, quiet)
+
+    return statistics.median(cpu(partial(tick, window)) for window in seen[1:]) / len(quiet) * 1e9
+
+
+def zscore(series: int) -> float:
+    return per_sample(ZScore(DetectSettings(), policy()), windows(series))
+
+
+def arima(series: int, missing: float) -> float:
+    detector, seen = Arima(DetectSettings(), policy()), windows(series, missing)
     model = np.zeros((MODEL_ROWS, series))
     model[: af.ROWS] = af.blank(series)
     model[0], model[1], model[3] = 0.5, 0.2, 0.3
-    model[af.DELTA] = rng.integers(0, 2, series)
+    model[af.DELTA] = np.random.default_rng(0).integers(0, 2, series)
     model[MEAN] = 20
     af.start(model[: af.ROWS])
-    values = (20 + rng.standard_normal((ticks + 1, series))).astype(np.float32)
-    values[rng.random(values.shape) < missing] = np.nan
-
-    def window(tick: int) -> Window:
-        return Window(tick * STEP_SECONDS, STEP_SECONDS, values[: tick + 1], keys, generation)
-
-    detector.accept(window(0), {
-        "columns": np.arange(series), "generation": generation, "now": np.asarray(0.0), "model": model,
+    detector.accept(seen[0], {
+        "columns": np.arange(series), "generation": seen[0].generation, "now": np.asarray(0.0), "model": model,
         "fitted": np.ones(series, np.bool_), "variance": np.ones(series), "points": np.full(series, 720),
     })  # fmt: skip
-    quiet = np.ones(series, np.bool_)
-
-    def tick(number: int) -> None:
-        now = window(number)
-        detector.score(now)
-        detector.learn(now, quiet)
-
-    return statistics.median(cpu(partial(tick, number)) for number in range(1, ticks)) / series * 1e9
+    return per_sample(detector, seen)
 
 
 def forest(rows: int, features: int = 12) -> dict[str, float]:
@@ -116,6 +130,7 @@ def main() -> None:
     hour = 10_000 * each + 10_000 / ROUND * (few - 50 * each)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(json.dumps({
+        "zscore_ns_per_series_sample": round(zscore(10_000), 1),
         "arima_ns_per_series_sample": {f"{share:.0%} missing": round(arima(10_000, share), 1) for share in (0.0, 0.1)},
         "forest": [forest(100), forest(1000)],
         "fit": {

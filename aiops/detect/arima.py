@@ -8,8 +8,9 @@ that forecast in units of the innovation's, and v the long-remembered variance o
 
 A value that is missing, or was judged out of bounds, is not shown to the model: its forecast stands in for it, and F
 grows until the model has seen enough again. So an incident does not become the expectation by being looked at, and the
-first value after a gap meets a wide band. After ``MAX_GAP`` missing values the model starts over, and does not judge
-the first value that it sees then.
+first value after a gap meets a wide band. What the noise was taught by a fault that came slowly is taken back when it
+is seen (:meth:`Arima.unlearn`), as for the z-score. After ``MAX_GAP`` missing values the model starts over, and does
+not judge the first value that it sees then.
 
 Where the window is long enough for it and it helped on a hold-out, the model is of the difference to a share of the
 value of a day and a week ago; where that value is unknown, so is the forecast.
@@ -28,9 +29,11 @@ from aiops.detect import arima_filter as af
 from aiops.detect.arima_season import seasonal
 from aiops.detect.band import Floats, banded, distance, half_width
 from aiops.detect.base import Scores, Window
+from aiops.detect.columns import ColumnState
 from aiops.detect.fitting import Arrays
 from aiops.detect.policy import Compiler
 from aiops.detect.settings import DetectSettings
+from aiops.detect.zscore import KEEP_SECONDS
 from aiops.signals.types import EntityKind
 
 MEAN = af.ROWS
@@ -80,6 +83,8 @@ class Arima:
         self._policy = policy
         self._table = np.zeros((ROWS, 0))
         self._generation: NDArray[np.int64] | None = None
+        # Copies of the noise, the older first, and points since the newer one.
+        self._kept, self._age = ColumnState(2, variance=np.nan), 0
         self._latest: tuple[Window, _View] | None = None
 
     def score(self, window: Window) -> Scores:
@@ -103,6 +108,7 @@ class Arima:
         # What the others are shown does not matter, but it must leave them finite.
         af.advance(table, np.where(active, np.where(taken, value - view.base, np.nan), 0.0), active)
         table[LAST_AT] = window.now
+        self._keep(window.step_seconds)
 
     def relearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
         """Move the models of ``columns`` (bool [capacity]) to the level they show lately, and have them fitted soon."""
@@ -121,8 +127,17 @@ class Arima:
         square = np.where(np.isfinite(errors) & ~settling, errors**2 / factors, 0)
         part[VARIANCE] = np.maximum(part[VARIANCE], square.sum(axis=0) / known.sum(axis=0))
         part[RUN] = part[ASKED_AT] = 0
+        self._kept["variance"][:, chosen] = np.nan
         part[LAST_AT] = window.now
         self._table[:, chosen] = part
+
+    def unlearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
+        """Take back how far the beginning of an incident widened the noise of ``columns`` (bool [capacity])."""
+        self._follow(window)
+        self._latest = None
+        older, newer = self._kept["variance"]
+        known = np.where(np.isfinite(older), older, newer)
+        self._table[VARIANCE, columns] = np.fmin(self._table[VARIANCE, columns], known[columns])
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """``table``: float64 [ROWS, capacity], the rows named in this module and in ``arima_filter``."""
@@ -142,6 +157,7 @@ class Arima:
         broken = ~np.isfinite(table).all(axis=0)
         table[:, broken] = _blank(int(broken.sum()))
         self._table, self._generation, self._latest = table, None, None
+        self._kept, self._age = ColumnState(2, variance=np.nan), 0
 
     def ask(self, window: Window, most: int) -> Arrays | None:
         """Choose up to ``most`` series whose fit is due, those that waited longest first, and copy their windows.
@@ -246,6 +262,14 @@ class Arima:
         table[VARIANCE] += np.minimum(change, WIDEN * (view.half / self._settings.threshold_sigma) ** 2)
         table[COUNT] = np.minimum(table[COUNT] + (taken & taught), 2 * memory)
 
+    def _keep(self, step_seconds: float) -> None:
+        self._age += 1
+        if self._age * step_seconds >= KEEP_SECONDS:
+            self._age = 0
+            kept = self._kept["variance"]
+            kept[0] = kept[1]
+            kept[1] = np.where(self._table[ACTIVE] > 0, self._table[VARIANCE], np.nan)
+
     def _catch_up(self, window: Window) -> None:
         """Show the models the rows that came while they were fitted, or while the daemon was away."""
         table = self._table
@@ -284,6 +308,7 @@ class Arima:
 
     def _follow(self, window: Window) -> None:
         """Grow to the window's capacity and blank the columns that have another owner now; idempotent."""
+        self._kept.follow(window)
         known, wanted = self._generation, window.generation
         if known is not None and np.array_equal(known, wanted):
             return

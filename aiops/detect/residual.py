@@ -14,6 +14,8 @@ relation has moved by its ``least`` standard deviation (in the entity or its gro
 the z-score says the same better. A regressor that has not moved is left out for as long as it stays where it was,
 within ``least``; and nothing is said ``reach`` standard deviations beyond what was seen.
 
+A fault that comes slowly is learnt until it is seen; :meth:`Residual.unlearn` then goes back to the model before it.
+
 Pools are not judged: their regressors are sums, and move with the number of replicas. Blind to a slowness that grows
 slower than the memory of the relation, and to one that raises the load it is explained by in the same proportion.
 """
@@ -31,6 +33,7 @@ from aiops.detect.columns import ColumnState
 from aiops.detect.groups import group_of
 from aiops.detect.policy import Compiler
 from aiops.detect.settings import DetectSettings
+from aiops.detect.zscore import KEEP_SECONDS
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.types import Entity, EntityKind, SeriesKey
 
@@ -100,6 +103,7 @@ _Floats = NDArray[np.float64]
 _Columns = NDArray[np.intp]
 _COUNTS = ("variance", "count", "run")
 _MOMENTS = ("x1", "x2", "y", "c11", "c12", "c22", "c1y", "c2y")
+_MODEL = ("variance", "count", *_MOMENTS)
 
 
 class _Targets(NamedTuple):
@@ -144,6 +148,8 @@ class Residual:
         self._settings = settings
         self._policy = policy
         self._columns = ColumnState(**dict.fromkeys((*_COUNTS, *_MOMENTS), 0.0), relation=-1.0)
+        # Copies of the models, the older first, and points since the newer one.
+        self._kept, self._age = ColumnState(2, **dict.fromkeys(_MODEL, np.nan)), 0
         self._keys: tuple[SeriesKey | None, ...] | None = None
         self._targets = _targets(())
         self._latest: tuple[Window, _View] | None = None
@@ -172,6 +178,7 @@ class Residual:
         half = view.half[columns]
         reach = np.where(np.isfinite(half), HUBER_SIGMA / self._sigmas * half, np.inf)
         self._learn_line(np.clip(residual, -reach, reach), taken, view)
+        self._keep(window.step_seconds)
 
     def relearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
         """Accept that ``columns`` (bool [capacity]) lie off their lines as they did lately: the slopes stay."""
@@ -189,6 +196,18 @@ class Residual:
         if len(chosen):
             self._columns["y"][targets.columns[chosen]] += np.nanmedian(table[:, chosen], axis=0)
             self._columns["run"][targets.columns[chosen]] = 0
+            for name in _MODEL:
+                self._kept[name][:, targets.columns[chosen]] = np.nan
+
+    def unlearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
+        """Go back to the models that ``columns`` (bool [capacity]) had before their incident began to be learnt."""
+        self._follow(window)
+        self._latest = None
+        older = np.isfinite(self._kept["count"][0])
+        chosen = np.flatnonzero(columns & np.isfinite(self._kept["count"]).any(axis=0))
+        for name in _MODEL:
+            kept = self._kept[name]
+            self._columns[name][chosen] = np.where(older, kept[0], kept[1])[chosen]
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Per target column the means and central moments, relative noise, points; ``relation`` is its index."""
@@ -197,6 +216,7 @@ class Residual:
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Continue from :meth:`state`; see :meth:`aiops.detect.columns.ColumnState.restore`."""
         self._columns.restore(state)
+        self._kept, self._age = ColumnState(2, **dict.fromkeys(_MODEL, np.nan)), 0
         self._keys, self._latest = None, None
 
     def explain(self, column: int) -> str:
@@ -228,8 +248,19 @@ class Residual:
             self._latest = (window, self._computed(window))
         return self._latest[1]
 
+    def _keep(self, step_seconds: float) -> None:
+        self._age += 1
+        if self._age * step_seconds >= KEEP_SECONDS:
+            self._age = 0
+            ready = self._columns["count"] >= self._settings.minimum_samples
+            for name in _MODEL:
+                kept = self._kept[name]
+                kept[0] = kept[1]
+                kept[1] = np.where(ready, self._columns[name], np.nan)
+
     def _follow(self, window: Window) -> None:
         self._columns.follow(window)
+        self._kept.follow(window)
         # The tuple is held, so its identity cannot be given to another one.
         if window.keys is self._keys:
             return
@@ -239,6 +270,8 @@ class Residual:
         other = columns[relation[columns] != self._targets.relation]
         for name in (*_COUNTS, *_MOMENTS):
             self._columns[name][other] = 0
+        for name in _MODEL:
+            self._kept[name][:, other] = np.nan
         relation[columns] = self._targets.relation
 
     def _moments(self) -> dict[str, _Floats]:

@@ -19,9 +19,9 @@ and that surprise is a width C by the series' own m and s. The calibrated band i
 so 1.0 is still the edge of the band, and a deviation too small to matter stays below 1 whatever its rarity. A series
 whose minimum is wider than its noise needs cannot raise a false alert: it takes no share of the budget.
 
-Place: inside :mod:`aiops.detect.bank`. Invariants: a block is judged before it is learnt; what is still out of bounds
-when its block ends teaches nothing, as noise comes back by itself; 4·(N + 6) bytes per detector and series, and the
-cost of a tick does not depend on the past.
+Place: inside :mod:`aiops.detect.bank`. Invariants: a block is judged before it is learnt; what is out of bounds
+where two blocks meet teaches neither of them, as noise comes back by itself; 4·(N + 6) bytes per detector and series,
+and the cost of a tick does not depend on the past.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,9 @@ NARROWEST, WIDEST = 1 / 3, 30.0
 LARGEST = 1e3
 """Raw score beyond which none is larger."""
 MOST = 1.25
-"""A block teaches as if it had reached this many times its band at most: an incident is no yardstick."""
+STRANGE = 4.0
+"""A block in which any judge's band was left teaches as if it had reached ``MOST`` times the band at most, and no more
+than ``STRANGE`` standard deviations above the mean, which one in 300 does: an incident is no yardstick."""
 GRID = np.arange(0.0, 40.0, 0.25)
 """Surprises of the fleet's histogram."""
 FLEET_PRIOR = 300.0
@@ -69,7 +71,7 @@ TAIL_BLOCKS = 30.0
 """Blocks beyond the surprise from which the fleet's tail is extrapolated."""
 LONGEST_EXCESS = 4.0
 """Excess beyond it that counts at most: true incidents are few and huge."""
-ALERTS_PER_BLOCK = 0.65
+ALERTS_PER_BLOCK = 0.55
 """Alerts that come of a block beyond: one that still fires, or has not been quiet for long enough, is no second one.
 Measured on simulated fleets (``benchmarks/budget.py 21 22 23``, 100 asked a week); other seeds are reported."""
 EULER = 0.5772
@@ -212,12 +214,15 @@ class Tails:
         peak, mean, variance, blocks, width, before = (
             self._columns[name][:, due] for name in ("peak", "mean", "variance", "blocks", "width", "surprise")
         )
-        surprise = _surprise(peak, mean, variance, blocks)
-        trusted = self._exposed[:, due] & (blocks >= TRUSTED_BLOCKS) & (peak > 0)
+        there = (peak > 0) & np.isfinite(peak)
+        surprise = _surprise(np.where(there, peak, 0), mean, variance, blocks)
+        trusted = self._exposed[:, due] & (blocks >= TRUSTED_BLOCKS) & there
         self._count(surprise, before, trusted)
-        seen = (peak > 0) & inside
+        seen = there & inside
         first = seen & (blocks == 0)
-        change = np.where(seen, np.minimum(peak, np.where(first, width, MOST * width)) - mean, 0)
+        most = np.where(first, width, np.minimum(MOST * width, mean + STRANGE * np.sqrt(variance)))
+        strange = (peak > width).any(axis=0)
+        change = np.where(seen, np.where(strange, np.minimum(peak, most), peak) - mean, 0)
         points = np.minimum(blocks + 1, MEMORY_BLOCKS)
         mean += change / points
         # Of the first block only the size is known: how much blocks differ is still a guess.
@@ -228,7 +233,8 @@ class Tails:
         own = _reach(self.surprise(block_seconds), mean, variance, blocks)
         young = np.maximum(1 - blocks / TRUSTED_BLOCKS, 0)
         width[:] = young + (1 - young) * np.clip(own, NARROWEST, WIDEST)
-        peak[:] = 0
+        # Of an incident no block is learnt of which it is a part, so neither the one in which it ends.
+        peak[:] = np.where(inside, 0, np.inf)
 
     def _count(self, surprise: _Floats, before: _Floats, trusted: _Mask) -> None:
         """Note in the fleet's histogram which surprises were passed on the way up; one excursion is one alert."""

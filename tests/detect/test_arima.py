@@ -132,6 +132,25 @@ def test_a_jump_stays_out_of_bounds_while_it_is_not_shown_to_the_model(
     assert detector.state()["table"][ASKED_AT, 0] == 0, "a fit is due"
 
 
+def test_what_a_slow_fault_taught_the_noise_is_taken_back(
+    make: Callable[..., Arima], keys: tuple[SeriesKey, ...]
+) -> None:
+    values = noise()
+    values[300:400] += np.linspace(0, 12, 100)[:, np.newaxis]
+    detector, feed = make(), Feed(values, keys)
+    detector.accept(feed.window(0), answer(feed.window(0), model([0.8], [], 0, 100.0), points=200))
+    variances = []
+    for tick in range(1, 400):
+        detector.score(feed.window(tick))
+        detector.learn(feed.window(tick), quiet(feed.window(tick)))
+        variances.append(detector.state()["table"][VARIANCE, 0])
+    assert variances[-1] > 1.3 * variances[298], "it was not out of bounds, so it was learnt"
+    detector.unlearn(feed.window(399), np.zeros(1, np.bool_))
+    assert detector.state()["table"][VARIANCE, 0] == variances[-1], "of others nothing is taken back"
+    detector.unlearn(feed.window(399), np.ones(1, np.bool_))
+    assert detector.state()["table"][VARIANCE, 0] == pytest.approx(variances[298], rel=0.2)
+
+
 def test_rows_that_came_during_the_fit_are_made_up_for(make: Callable[..., Arima], keys: tuple[SeriesKey, ...]) -> None:
     values = noise()
     values[55] = np.nan

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aiops.detect.base import Window
+from aiops.detect.base import Scores, Window
 from aiops.detect.policy import AnomalyPolicy, Compiler
 from aiops.detect.residual import RIDGE, Residual
 from aiops.detect.settings import DetectSettings
@@ -167,6 +167,23 @@ def test_score_is_pure(player: Player, detector: Callable, make_window: Callable
 def test_an_incident_does_not_excuse_itself(player: Player) -> None:
     found = player.play(np.array([[0.12, 8.0]] * 600))[:, 0]
     assert (found > 1).all()
+
+
+def test_what_a_slow_fault_taught_is_taken_back(player: Player) -> None:
+    def look() -> Scores:
+        player.rows[-1] = busy
+        return player.model.score(player.window(busy))
+
+    busy = [0.02 + 0.003 * 8, 8.0]
+    before = look()
+    player.play(steps(np.random.default_rng(7), 100) * np.stack([np.linspace(1, 1.4, 100), np.ones(100)], axis=1))
+    learnt = look()
+    assert learnt.expected[0] > 1.02 * before.expected[0]
+    assert learnt.upper[0] > 1.1 * before.upper[0]
+    player.model.unlearn(player.window(busy), np.array([True, False]))
+    after = look()
+    assert after.expected[0] == pytest.approx(before.expected[0], rel=0.01)
+    assert after.upper[0] == pytest.approx(before.upper[0], rel=0.02)
 
 
 def test_a_lasting_slowness_can_be_accepted(player: Player) -> None:

@@ -72,3 +72,17 @@ def test_few_requests_a_tick_tell_enough_in_a_row(make_bank: Callable[..., Any])
     found = list(fired(make_bank, table, keys, step))
     assert min(tick for tick, _ in found) >= history
     assert {column for _, column in found} == set(np.flatnonzero(np.tile(struck, 2)).tolist())
+
+
+@pytest.mark.parametrize("length", [24, 36, 300], ids=["2 minutes", "3 minutes", "25 minutes"])
+def test_a_second_fault_is_found_like_the_first(make_bank: Callable[..., Any], length: int) -> None:
+    """The first one is no yardstick for what is usual, neither while it lasts nor when it goes."""
+    rng, step, first, again, count = np.random.default_rng(6), 5.0, 400, 400 + length + 300, 20
+    heat = 60 + 1.5 * rng.standard_normal((again + 36, count))
+    heat[first : first + length] += 25
+    heat[again:] += 25
+    keys = tuple(SeriesKey(Entity.of(EntityKind.GPU, gpu=f"g{n}", node=f"n{n}"), "gpu_temp") for n in range(count))
+    found = list(fired(make_bank, heat, keys, step))
+    assert {column for tick, column in found if first <= tick < first + 36} == set(range(count))
+    assert {column for tick, column in found if again <= tick} == set(range(count))
+    assert all(first <= tick < first + 36 or again <= tick for tick, _ in found)

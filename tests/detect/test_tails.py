@@ -104,14 +104,19 @@ def test_what_may_not_teach_teaches_nothing(player: Player) -> None:
     np.testing.assert_allclose(player.width(), before, rtol=0.05)
 
 
-def test_what_stays_out_of_bounds_teaches_nothing_and_what_returns_little(player: Player) -> None:
-    player.live(2 * TRUSTED_BLOCKS)
+@pytest.mark.parametrize("blocks", [TRUSTED_BLOCKS // 2, 2 * TRUSTED_BLOCKS])
+def test_an_incident_is_no_yardstick(player: Player, blocks: int) -> None:
+    player.live(blocks)
     before = player.width()
-    for _ in range(5 * BLOCK):
+    for _ in range(5 * BLOCK + BLOCK // 2):
         player.step(np.full(4, 50, np.float32), outside=True)
+    player.live(0.5, seed=1)
+    # Nor is the block in which it ends.
     np.testing.assert_allclose(player.width(), before, rtol=0.05)
-    player.live(1)
-    assert (player.width() < 2 * before).all(), "an incident is no yardstick"
+    for _ in range(6):
+        player.step(np.full(4, 50, np.float32), outside=True)
+    player.live(1, seed=2)
+    assert (player.width() < 2 * before).all(), "a short one teaches little"
 
 
 def test_unknown_points_move_nothing(player: Player) -> None:
