@@ -37,7 +37,7 @@ async def daemon(folder: Path, receiver: str) -> AsyncIterator[asyncio.subproces
     config.write_text(
         f"interval: 200ms\nnvml: {{enabled: 'off'}}\nstore: {{directory: {folder}/state}}\n"
         "scrape: {jobs: [{name: j, interval: 200ms, targets: ['http://127.0.0.1:9/m']}]}\n"
-        f"notify: {{drain_timeout: 3s, alertmanagers: [{{url: {receiver}, timeout: 60s}}]}}\n"
+        f"notify: {{drain_timeout: 1s, alertmanagers: [{{url: {receiver}, timeout: 60s}}]}}\n"
         "web: {listen_address: '127.0.0.1:0'}\n"
     )
     process = await asyncio.create_subprocess_exec(

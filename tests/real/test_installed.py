@@ -63,6 +63,15 @@ def place(dist: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module")
+def demo(place: Path) -> Iterator[subprocess.Popen[str]]:
+    """The demo, which needs some seconds to tell its story; other tests run meanwhile."""
+    process = started(place, "demo", "--for", "0", "--web.listen-address", "127.0.0.1:0")
+    yield process
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+
+
 def run(*command: str, cwd: Path | None = None) -> str:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -99,6 +108,7 @@ def test_the_core_installation_is_small_and_carries_the_data(place: Path) -> Non
     assert not any((site / name).exists() for name in ("pandas", "sklearn", "statsmodels", "scipy"))
 
 
+@pytest.mark.usefixtures("demo")
 def test_the_list_of_what_is_installed_is_complete(place: Path, tmp_path: Path) -> None:
     """As `make sbom` makes it; every package with its version and licence."""
     made = tmp_path / "sbom.json"
@@ -123,22 +133,6 @@ def test_the_list_of_what_is_installed_is_complete(place: Path, tmp_path: Path) 
     assert not [name for name, one in parts.items() if not one.get("licenses")]
 
 
-def test_the_demo_runs_from_the_wheel_as_a_stranger(place: Path) -> None:
-    demo = started(place, "demo", "--for", "0", "--web.listen-address", "127.0.0.1:0")
-    assert demo.stdout is not None
-    told = ""
-    try:
-        for line in demo.stdout:
-            told += line
-            if "Most likely cause" in line:
-                break
-    finally:
-        demo.send_signal(signal.SIGTERM)
-        complaints = demo.communicate(timeout=30)[1]
-    assert "Most likely cause" in told, complaints
-    assert "not detected" not in told
-
-
 def test_the_daemon_runs_on_a_read_only_tree_and_one_writable_folder(place: Path) -> None:
     daemon = started(place, "run", "--web.listen-address", "127.0.0.1:0", "--storage.path", f"{place}/state")
     assert daemon.stderr is not None
@@ -158,6 +152,18 @@ def test_the_daemon_runs_on_a_read_only_tree_and_one_writable_folder(place: Path
         daemon.communicate(timeout=30)
     assert daemon.returncode == 0
     assert {file.name for file in (place / "state").iterdir()} >= {"archive.sqlite", "snapshot.npz"}
+
+
+def test_the_demo_runs_from_the_wheel_as_a_stranger(demo: subprocess.Popen[str]) -> None:
+    assert demo.stdout is not None
+    told = ""
+    for line in demo.stdout:
+        told += line
+        if "Most likely cause" in line:
+            break
+    demo.send_signal(signal.SIGTERM)
+    assert "Most likely cause" in told, demo.communicate(timeout=30)[1]
+    assert "not detected" not in told
 
 
 def test_wheel_and_source_hold_the_same_package(dist: Path) -> None:
