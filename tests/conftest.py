@@ -55,7 +55,7 @@ def captures() -> Path:
     return shared("data/captures")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """Return a function that gives a free loopback TCP port, a new one at each call."""
     given: set[int] = set()

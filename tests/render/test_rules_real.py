@@ -20,6 +20,7 @@ from tests import recordings
 from tests.render.promtool import verdicts
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+_TOGETHER = pytest.mark.asyncio(loop_scope="module")
 RULES = Path(__file__).resolve().parents[2] / "alert_rules"
 
 # Job → pages in the order in which one program showed them.
@@ -137,11 +138,15 @@ def daemon_config(folder: Path, port: int, address: str) -> str:
     )
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def prometheus(
-    captures: Path, tmp_path: Path, free_port: Callable[[], int], real_program: Callable[[str], str]
+    captures: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    free_port: Callable[[], int],
+    real_program: Callable[[str], str],
 ) -> AsyncIterator[Prometheus]:
     program, port, daemon = real_program("prometheus"), free_port(), free_port()
+    tmp_path = tmp_path_factory.mktemp("pack")
     async with TestServer(pages(captures)) as server, ClientSession(timeout=ClientTimeout(total=30)) as session:
         address = f"{server.host}:{server.port}"
         (tmp_path / "aiops.yaml").write_text(daemon_config(tmp_path, daemon, address))
@@ -166,6 +171,7 @@ async def prometheus(
                     await process.wait()
 
 
+@_TOGETHER
 async def test_every_expression_is_evaluated_and_every_record_of_a_recording_is_filled(prometheus: Prometheus) -> None:
     last = "model:llm_rejections_bad:ratio_rate3d"
     failed = [f'replica:llm_errors:rate5m{{job="{router}"}}' for router in ("vllm-router", "sglang-router")]
@@ -200,6 +206,7 @@ async def jobs_of(prometheus: Prometheus, name: str) -> set[str]:
     return {row["metric"]["job"] for rule in file.rules for row in await prometheus.series(rule["expr"])}
 
 
+@_TOGETHER
 async def test_the_pack_sees_what_the_recordings_show(prometheus: Prometheus) -> None:
     async def value(expr: str) -> float:
         await prometheus.until(expr, 90)
