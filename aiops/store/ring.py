@@ -4,9 +4,9 @@ Detectors read a view of it, so its shape is the speed of the whole daemon. Inva
 
 * Every cell is a finite number or NaN; NaN = unknown, also for rows in which the daemon slept.
 * A free column is NaN from top to bottom, has no key, and its next owner gets a generation of its own.
-* Memory is ``(rows + rows/8) × capacity × 4 bytes`` plus some 60 bytes per column: the newest ``rows`` rows are
-  kept contiguous in a buffer an eighth longer, and moved to its start when its end is reached, which costs one
-  ``memmove`` per ``rows/8`` ticks. The capacity grows in blocks up to ``max_series`` and never beyond, whatever is
+* Memory is ``(rows + rows/12) × capacity × 4 bytes`` plus some 60 bytes per column: the newest ``rows`` rows are
+  kept contiguous in a buffer a twelfth longer, and moved to its start when its end is reached, which costs one
+  ``memmove`` per ``rows/12`` ticks. The capacity grows in blocks up to ``max_series`` and never beyond, whatever is
   scraped; while it grows, the old and the new buffer exist together.
 
 float32 carries 24 bits, about 64 s in a UTC time stamp; :meth:`Ring.latest` keeps the exact float64.
@@ -137,7 +137,7 @@ class Ring:
         self._keys_view: tuple[SeriesKey | None, ...] | None = None
         self._free: deque[int] = deque()
         self._routes: WeakKeyDictionary[Columns, _Route] = WeakKeyDictionary()
-        self._buffer = np.full((rows + max(1, rows // 8), 0), np.nan, np.float32)
+        self._buffer = np.full((rows + max(1, rows // 12), 0), np.nan, np.float32)
         self._tick_values = np.empty(0)
         self._mentioned = np.empty(0, np.bool_)
         self._generation = np.empty(0, np.int64)
