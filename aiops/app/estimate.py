@@ -12,9 +12,9 @@ from aiops.store.bands import SLOTS
 
 PROGRAM_BYTES = 84 * 2**20
 """Resident after the imports and a first turn."""
-LEARNT_BYTES = 1880
-"""Per series: what detectors learn (1180), and names, columns and places."""
-WINDOW_POINT_BYTES, WINDOW_SERIES_BYTES = 4.5, 50
+LEARNT_BYTES = 2000
+"""Per series: what detectors learn (1300), and names, columns and places."""
+WINDOW_POINT_BYTES, WINDOW_SERIES_BYTES = 4.35, 50
 BAND_BYTES = 12 * SLOTS
 SAMPLE_BYTES = 550
 """Per sample of a page: the remembered layout of the parser and of the normaliser."""
