@@ -73,7 +73,7 @@ LONGEST_EXCESS = 4.0
 """Excess beyond it that counts at most: true incidents are few and huge."""
 ALERTS_PER_BLOCK = 0.55
 """Alerts that come of a block beyond: one that still fires, or has not been quiet for long enough, is no second one.
-Measured on simulated fleets (``benchmarks/budget.py 21 22 23``, 100 asked a week); other seeds are reported."""
+Set on simulated fleets (``benchmarks/budget.py``), with 10 and 100 asked a week."""
 EULER = 0.5772
 GUMBEL_SCALE = 0.7797
 """√6/π: scale of a Gumbel distribution with standard deviation 1."""
