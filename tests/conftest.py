@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import early
+
 # Tests never judge wall time, and a loaded machine is no reason to fail.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
@@ -31,6 +33,17 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 SOAK = int(os.environ.get("AIOPS_SOAK", "1"))
 """How many times longer the tests of endurance last; ``make soak`` sets it."""
 REQUIRE_REAL = os.environ.get("AIOPS_REQUIRE_REAL") == "1"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """See :mod:`tests.early`."""
+    if not session.config.option.collectonly:
+        for module in dict.fromkeys(item.module for item in session.items if isinstance(item, pytest.Function)):
+            getattr(module, "begin_with_session", lambda: None)()
+
+
+def pytest_sessionfinish() -> None:
+    early.end()
 
 
 def missing(what: str) -> None:

@@ -4,11 +4,11 @@ The default is short; ``make soak`` multiplies it (``AIOPS_SOAK=20``: 10 000 scr
 """
 
 import json
-import subprocess
 import sys
 
 import pytest
 
+from tests import early
 from tests.conftest import SOAK
 
 PROGRAM = """
@@ -66,13 +66,20 @@ print(json.dumps({"resident": resident, "born": born, "series": pipeline.ring.se
 """
 
 
+CYCLES = 500 * SOAK
+
+
+def begin_with_session() -> None:
+    """A quarter of a minute of computing."""
+    early.computing("churn", lambda: early.done(sys.executable, "-c", PROGRAM, str(CYCLES)))
+
+
 @pytest.mark.timeout(120 + 60 * SOAK)
 def test_churn_of_replicas_does_not_grow_memory() -> None:
-    cycles = 500 * SOAK
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(cycles)], capture_output=True, text=True, check=False)
+    done = early.outcome("churn")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     settled = told["resident"][len(told["resident"]) // 2 :]
     grown = sum(settled[-3:]) / 3 - sum(settled[:3]) / 3
     assert told["born"] > 200 * SOAK
-    assert grown < 1.0 * max(1.0, cycles / 2000), told["resident"]
+    assert grown < 1.0 * max(1.0, CYCLES / 2000), told["resident"]

@@ -6,7 +6,9 @@ import re
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -16,8 +18,8 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, web
 from aiohttp.test_utils import TestServer
 
 from aiops.app import rule_pack
-from tests import recordings
-from tests.render.promtool import verdicts
+from tests import early, recordings
+from tests.render.promtool import verdict
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 _TOGETHER = pytest.mark.asyncio(loop_scope="module")
@@ -253,23 +255,25 @@ def without_expected_alerts(path: Path) -> tuple[dict[str, Any], set[str]]:
     return document, wanted
 
 
-@pytest.fixture(scope="module")
-def asking(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Path, ...], dict[str, set[str]]]:
-    """Those documents, and what each asks for."""
-    folder, wanted = tmp_path_factory.mktemp("annotations"), {}
+def complained(path: Path) -> tuple[Any, set[str]]:
+    """What promtool says of such a document, and what the document asks for."""
+    document, wanted = without_expected_alerts(path)
+    with TemporaryDirectory() as folder:
+        Path(folder, path.name).write_text(yaml.safe_dump(document))
+        return verdict(Path(folder, path.name)), wanted
+
+
+def begin_with_session() -> None:
+    """A quarter of a minute of computing."""
     for path in ALERT_TESTS:
-        document, wanted[path.stem] = without_expected_alerts(path)
-        (folder / path.name).write_text(yaml.safe_dump(document))
-    return tuple(folder / path.name for path in ALERT_TESTS), wanted
+        early.computing(f"annotations of {path.stem}", partial(complained, path))
 
 
 @pytest.mark.parametrize("name", [path.stem for path in ALERT_TESTS])
-def test_annotations_are_filled_in(
-    name: str, asking: tuple[tuple[Path, ...], dict[str, set[str]]], real_program: Callable[[str], str]
-) -> None:
+def test_annotations_are_filled_in(name: str, real_program: Callable[[str], str]) -> None:
     """Ask promtool for alerts that it cannot have, and read in its complaint what it has."""
-    files, all_wanted = asking
-    done, wanted = verdicts(real_program("promtool"), files)[name], all_wanted[name]
+    real_program("promtool")
+    done, wanted = early.outcome(f"annotations of {name}")
     told = done.stdout + done.stderr
     descriptions = re.findall(r'description="((?:[^"\\]|\\.)*)"', told)
     assert {one for one in wanted if f'alertname="{one}"' in told} == wanted
