@@ -83,7 +83,9 @@ class Pipeline:
         left_out
             Detectors to do without in this turn.
         """
-        pools = self.pools.reading(self._fresh(now, readings, sources), now, {s.source: s.up for s in sources})
+        # Who neither answered nor failed yet is not known to be silent.
+        up = {source.source: source.up for source in sources if source.last_success or source.failures}
+        pools = self.pools.reading(self._fresh(now, readings, sources), now, up)
         self.ring.append(now, [*readings, pools], elapsed_seconds=elapsed_seconds)
         marks = (*marks, *(mark for reading in readings for mark in reading.marks))
         watched = self.machine.watched()

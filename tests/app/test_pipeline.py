@@ -155,3 +155,20 @@ def test_a_counter_that_stands_still_is_told(profiles: tuple[Profile, ...]) -> N
     told = [firing(pipeline) for pipeline in life(ticks[:BEGIN] + stuck, profiles)]
     assert not any(told[:BEGIN])
     assert "tokens_out" in told[BEGIN + 5]
+
+
+def test_who_was_not_asked_yet_is_not_counted_as_silent(profiles: tuple[Profile, ...]) -> None:
+    """As after a restart or a reload: the first scrape is on its way."""
+    *_, pipeline = life(calm()[:BEGIN], profiles)
+
+    def ready(**known: float) -> float:
+        at = pipeline.ring.window().now + STEP
+        target = Entity.of(EntityKind.TARGET, **dict(LABELS))
+        pipeline.tick(at, [], [SourceStatus("llm", "scrape", target, STEP, **known)], elapsed_seconds=STEP)  # type: ignore[arg-type]
+        window = pipeline.ring.window()
+        column = next(n for n, key in enumerate(window.keys) if key and key.signal == "ready")
+        return float(window.values[-1, column])
+
+    assert np.isnan(ready(last_attempt=1.7e9 + BEGIN * STEP))
+    *_, pipeline = life(calm()[:BEGIN], profiles)
+    assert ready(last_attempt=1.7e9 + BEGIN * STEP, last_success=1.7e9, failures=2) == 0.0
