@@ -52,12 +52,14 @@ class Authority:
     def __init__(self, folder: Path, openssl: str) -> None:
         self.folder = folder
         self._program = openssl
-        self._openssl("req", "-x509", *self._new("ca"), "-subj", "/CN=test authority", "-days", "30")
+        # Python 3.13 asks authorities what their key is for.
+        self._openssl("req", "-x509", *self._new("ca"), "-subj", "/CN=test authority", "-days", "30",
+                      "-addext", "keyUsage=critical,keyCertSign,cRLSign")  # fmt: skip
 
     def issue(self, name: str, san: str) -> None:
         self._openssl("req", *self._new(name), "-subj", f"/CN={name}", "-out", f"{name}.csr")
         extensions = self.folder / "extensions"
-        extensions.write_text(f"subjectAltName={san}\n")
+        extensions.write_text(f"subjectAltName={san}\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n")
         self._openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
                       "-extfile", "extensions", "-out", f"{name}.pem", "-days", "30")  # fmt: skip
 
