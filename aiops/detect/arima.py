@@ -29,11 +29,10 @@ from aiops.detect import arima_filter as af
 from aiops.detect.arima_season import seasonal
 from aiops.detect.band import Floats, banded, distance, half_width
 from aiops.detect.base import Scores, Window
-from aiops.detect.columns import ColumnState
+from aiops.detect.columns import Kept
 from aiops.detect.fitting import Arrays
 from aiops.detect.policy import Compiler
 from aiops.detect.settings import DetectSettings
-from aiops.detect.zscore import KEEP_SECONDS
 from aiops.signals.types import EntityKind
 
 MEAN = af.ROWS
@@ -83,8 +82,7 @@ class Arima:
         self._policy = policy
         self._table = np.zeros((ROWS, 0))
         self._generation: NDArray[np.int64] | None = None
-        # Copies of the noise, the older first, and points since the newer one.
-        self._kept, self._age = ColumnState(2, variance=np.nan), 0
+        self._kept = Kept("variance")
         self._latest: tuple[Window, _View] | None = None
 
     def score(self, window: Window) -> Scores:
@@ -108,7 +106,8 @@ class Arima:
         # What the others are shown does not matter, but it must leave them finite.
         af.advance(table, np.where(active, np.where(taken, value - view.base, np.nan), 0.0), active)
         table[LAST_AT] = window.now
-        self._keep(window.step_seconds)
+        if self._kept.due(window.step_seconds):
+            self._kept.take({"variance": table[VARIANCE]}, table[ACTIVE] > 0)
 
     def relearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
         """Move the models of ``columns`` (bool [capacity]) to the level they show lately, and have them fitted soon."""
@@ -127,7 +126,7 @@ class Arima:
         square = np.where(np.isfinite(errors) & ~settling, errors**2 / factors, 0)
         part[VARIANCE] = np.maximum(part[VARIANCE], square.sum(axis=0) / known.sum(axis=0))
         part[RUN] = part[ASKED_AT] = 0
-        self._kept["variance"][:, chosen] = np.nan
+        self._kept.forget(chosen)
         part[LAST_AT] = window.now
         self._table[:, chosen] = part
 
@@ -135,9 +134,8 @@ class Arima:
         """Take back how far the beginning of an incident widened the noise of ``columns`` (bool [capacity])."""
         self._follow(window)
         self._latest = None
-        older, newer = self._kept["variance"]
-        known = np.where(np.isfinite(older), older, newer)
-        self._table[VARIANCE, columns] = np.fmin(self._table[VARIANCE, columns], known[columns])
+        before = self._kept.before(columns)["variance"]
+        self._table[VARIANCE, columns] = np.fmin(self._table[VARIANCE, columns], before)
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """``table``: float64 [ROWS, capacity], the rows named in this module and in ``arima_filter``."""
@@ -157,7 +155,7 @@ class Arima:
         broken = ~np.isfinite(table).all(axis=0)
         table[:, broken] = _blank(int(broken.sum()))
         self._table, self._generation, self._latest = table, None, None
-        self._kept, self._age = ColumnState(2, variance=np.nan), 0
+        self._kept = Kept("variance")
 
     def ask(self, window: Window, most: int) -> Arrays | None:
         """Choose up to ``most`` series whose fit is due, those that waited longest first, and copy their windows.
@@ -261,14 +259,6 @@ class Arima:
         change *= taught / np.clip(table[COUNT], 1, memory)
         table[VARIANCE] += np.minimum(change, WIDEN * (view.half / self._settings.threshold_sigma) ** 2)
         table[COUNT] = np.minimum(table[COUNT] + (taken & taught), 2 * memory)
-
-    def _keep(self, step_seconds: float) -> None:
-        self._age += 1
-        if self._age * step_seconds >= KEEP_SECONDS:
-            self._age = 0
-            kept = self._kept["variance"]
-            kept[0] = kept[1]
-            kept[1] = np.where(self._table[ACTIVE] > 0, self._table[VARIANCE], np.nan)
 
     def _catch_up(self, window: Window) -> None:
         """Show the models the rows that came while they were fitted, or while the daemon was away."""

@@ -1,4 +1,4 @@
-"""Per-series state that follows the window: numbers per column, reset when a column changes owner.
+"""Per-series state that follows the window: numbers per column, reset when a column changes owner; and its recent past.
 
 Every detector keeps such arrays. Invariant: after :meth:`ColumnState.follow` each array has exactly the
 window's capacity, and nothing in it was learnt from another series.
@@ -10,6 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aiops.detect.base import Window
+
+KEEP_SECONDS = 600.0
+"""Time between two copies of what is learnt. A fault that takes longer to be seen than one to two of these is partly
+learnt; after longer ones a wave would have gone on too far."""
 
 
 class ColumnState:
@@ -75,6 +79,53 @@ class ColumnState:
         for name, array in arrays.items():
             array[~np.isfinite(array)] = self._fill[name]
         self._arrays, self._generation = arrays, None
+
+
+class Kept:
+    """What columns had learnt ``KEEP_SECONDS`` to twice that ago, for faults that are followed until they are seen.
+
+    Two copies of some arrays, float32 [2, capacity] each, the older first. They are in no snapshot: after a restart
+    there is none to go back to.
+
+    Parameters
+    ----------
+    names
+        Names of the arrays.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+        self._copies = ColumnState(2, **dict.fromkeys(names, np.nan))
+        self._points = 0
+
+    def follow(self, window: Window) -> None:
+        """As :meth:`ColumnState.follow`."""
+        self._copies.follow(window)
+
+    def due(self, step_seconds: float) -> bool:
+        """Count a point; whether it is time for :meth:`take`."""
+        self._points += 1
+        return self._points * step_seconds >= KEEP_SECONDS
+
+    def take(self, learnt: ColumnState | Mapping[str, NDArray[np.floating]], ready: NDArray[np.bool_]) -> None:
+        """Copy what is learnt now, where it is ``ready`` (bool [capacity])."""
+        self._points = 0
+        for name in self._names:
+            older_and_newer = self._copies[name]
+            older_and_newer[0] = older_and_newer[1]
+            older_and_newer[1] = np.where(ready, learnt[name], np.nan)
+
+    def forget(self, columns: NDArray[np.generic]) -> None:
+        """Keep nothing of some columns (places or bool [capacity]): they were taught on purpose, or are others now."""
+        for name in self._names:
+            self._copies[name][:, columns] = np.nan
+
+    def before(self, columns: NDArray[np.generic]) -> dict[str, NDArray[np.float32]]:
+        """By name the older copies of some columns (places or bool [capacity]), the newer where there is no older; NaN
+        where there is none."""
+        older = np.isfinite(self._copies[self._names[0]][0, columns])
+        copies = {name: self._copies[name][:, columns] for name in self._names}
+        return {name: np.where(older, both[0], both[1]) for name, both in copies.items()}
 
 
 def misfit(expected: Mapping[str, NDArray[np.generic]], given: Mapping[str, NDArray[np.generic]], capacity: int) -> str:

@@ -29,11 +29,10 @@ from numpy.typing import NDArray
 
 from aiops.detect.band import Floats, banded, distance, half_width
 from aiops.detect.base import Scores, Window
-from aiops.detect.columns import ColumnState
+from aiops.detect.columns import ColumnState, Kept
 from aiops.detect.groups import group_of
 from aiops.detect.policy import Compiler
 from aiops.detect.settings import DetectSettings
-from aiops.detect.zscore import KEEP_SECONDS
 from aiops.signals.catalog import SIGNALS
 from aiops.signals.types import Entity, EntityKind, SeriesKey
 
@@ -103,7 +102,7 @@ _Floats = NDArray[np.float64]
 _Columns = NDArray[np.intp]
 _COUNTS = ("variance", "count", "run")
 _MOMENTS = ("x1", "x2", "y", "c11", "c12", "c22", "c1y", "c2y")
-_MODEL = ("variance", "count", *_MOMENTS)
+_MODEL = ("count", "variance", *_MOMENTS)
 
 
 class _Targets(NamedTuple):
@@ -148,8 +147,7 @@ class Residual:
         self._settings = settings
         self._policy = policy
         self._columns = ColumnState(**dict.fromkeys((*_COUNTS, *_MOMENTS), 0.0), relation=-1.0)
-        # Copies of the models, the older first, and points since the newer one.
-        self._kept, self._age = ColumnState(2, **dict.fromkeys(_MODEL, np.nan)), 0
+        self._kept = Kept(*_MODEL)
         self._keys: tuple[SeriesKey | None, ...] | None = None
         self._targets = _targets(())
         self._latest: tuple[Window, _View] | None = None
@@ -178,7 +176,8 @@ class Residual:
         half = view.half[columns]
         reach = np.where(np.isfinite(half), HUBER_SIGMA / self._sigmas * half, np.inf)
         self._learn_line(np.clip(residual, -reach, reach), taken, view)
-        self._keep(window.step_seconds)
+        if self._kept.due(window.step_seconds):
+            self._kept.take(self._columns, self._columns["count"] >= self._settings.minimum_samples)
 
     def relearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
         """Accept that ``columns`` (bool [capacity]) lie off their lines as they did lately: the slopes stay."""
@@ -196,18 +195,17 @@ class Residual:
         if len(chosen):
             self._columns["y"][targets.columns[chosen]] += np.nanmedian(table[:, chosen], axis=0)
             self._columns["run"][targets.columns[chosen]] = 0
-            for name in _MODEL:
-                self._kept[name][:, targets.columns[chosen]] = np.nan
+            self._kept.forget(targets.columns[chosen])
 
     def unlearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
         """Go back to the models that ``columns`` (bool [capacity]) had before their incident began to be learnt."""
         self._follow(window)
         self._latest = None
-        older = np.isfinite(self._kept["count"][0])
-        chosen = np.flatnonzero(columns & np.isfinite(self._kept["count"]).any(axis=0))
-        for name in _MODEL:
-            kept = self._kept[name]
-            self._columns[name][chosen] = np.where(older, kept[0], kept[1])[chosen]
+        before = self._kept.before(columns)
+        known = np.isfinite(before["count"])
+        chosen = np.flatnonzero(columns)[known]
+        for name, model in before.items():
+            self._columns[name][chosen] = model[known]
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Per target column the means and central moments, relative noise, points; ``relation`` is its index."""
@@ -216,7 +214,7 @@ class Residual:
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Continue from :meth:`state`; see :meth:`aiops.detect.columns.ColumnState.restore`."""
         self._columns.restore(state)
-        self._kept, self._age = ColumnState(2, **dict.fromkeys(_MODEL, np.nan)), 0
+        self._kept = Kept(*_MODEL)
         self._keys, self._latest = None, None
 
     def explain(self, column: int) -> str:
@@ -248,16 +246,6 @@ class Residual:
             self._latest = (window, self._computed(window))
         return self._latest[1]
 
-    def _keep(self, step_seconds: float) -> None:
-        self._age += 1
-        if self._age * step_seconds >= KEEP_SECONDS:
-            self._age = 0
-            ready = self._columns["count"] >= self._settings.minimum_samples
-            for name in _MODEL:
-                kept = self._kept[name]
-                kept[0] = kept[1]
-                kept[1] = np.where(ready, self._columns[name], np.nan)
-
     def _follow(self, window: Window) -> None:
         self._columns.follow(window)
         self._kept.follow(window)
@@ -270,8 +258,7 @@ class Residual:
         other = columns[relation[columns] != self._targets.relation]
         for name in (*_COUNTS, *_MOMENTS):
             self._columns[name][other] = 0
-        for name in _MODEL:
-            self._kept[name][:, other] = np.nan
+        self._kept.forget(other)
         relation[columns] = self._targets.relation
 
     def _moments(self) -> dict[str, _Floats]:

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aiops.detect.base import Scores, Window
-from aiops.detect.columns import ColumnState
+from aiops.detect.columns import ColumnState, Kept
 from aiops.detect.groups import siblings
 from aiops.detect.policy import Compiler
 from aiops.detect.settings import DetectSettings, Estimator
@@ -46,9 +46,6 @@ ONSET_PARDON = 1 / 16
 WIDEN = 0.2
 """Most that one point adds to the variance of a series that is being judged, as a share of it: the onset of a fault
 widens the band by a third at most, and cannot hide itself. Real tails are learnt by :mod:`aiops.detect.tails`."""
-KEEP_SECONDS = 600.0
-"""Time between two copies of what is learnt. A fault that takes longer to be seen than one to two of these is partly
-learnt; after longer ones a wave would have gone on too far."""
 LEAST_SIBLINGS = 2
 """Members that must know their level for the pool to have one."""
 MAD_TO_SIGMA = 1.4826
@@ -90,8 +87,7 @@ class ZScore:
         self._settings = settings
         self._policy = policy
         self._columns = ColumnState(level=0.0, variance=0.0, count=0.0, run=0.0, prior=0.0)
-        # Copies of what was learnt, the older first, and points since the newer one.
-        self._kept, self._age = ColumnState(2, level=np.nan, variance=np.nan), 0
+        self._kept = Kept("level", "variance")
         self._keys: tuple[SeriesKey | None, ...] | None = None
         self._latest: tuple[Window, _View] | None = None
 
@@ -131,7 +127,8 @@ class ZScore:
         count += taken
         prior -= taken & ~own
         np.minimum(count, np.float32(2 * self._settings.scale_memory_points), out=count)
-        self._keep(window.step_seconds)
+        if self._kept.due(window.step_seconds):
+            self._kept.take(self._columns, self._columns["count"] >= self._settings.minimum_samples)
 
     def relearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
         """Accept what ``columns`` (bool [capacity]) show lately as their level; the noise never shrinks by it."""
@@ -148,16 +145,14 @@ class ZScore:
         state["level"][chosen] = level
         state["variance"][chosen] = np.maximum(state["variance"][chosen], variance)
         state["run"][chosen] = state["prior"][chosen] = 0
-        for name in ("level", "variance"):
-            self._kept[name][:, chosen] = np.nan
+        self._kept.forget(chosen)
 
     def unlearn(self, window: Window, columns: NDArray[np.bool_]) -> None:
         """Take back what the beginning of an incident taught ``columns`` (bool [capacity])."""
         view, state = self._view(window), self._columns
         self._latest = None
         chosen = np.flatnonzero(columns)
-        old, variance = (self._kept[name][:, chosen] for name in ("level", "variance"))
-        old, variance = (np.where(np.isfinite(old[0]), array[0], array[1]) for array in (old, variance))
+        old, variance = self._kept.before(chosen).values()
         # Towards the fault, and by more than the level itself is unsure of.
         moved = (state["level"][chosen] - old) * np.sign(view.residual[chosen])
         back = moved > view.half[chosen] / np.float32(self._settings.threshold_sigma)
@@ -172,7 +167,7 @@ class ZScore:
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Continue from :meth:`state`; see :meth:`aiops.detect.columns.ColumnState.restore`."""
         self._columns.restore(state)
-        self._kept, self._age = ColumnState(2, level=np.nan, variance=np.nan), 0
+        self._kept = Kept("level", "variance")
         self._keys = self._latest = None
 
     def _view(self, window: Window) -> _View:
@@ -204,17 +199,6 @@ class ZScore:
                 spread = MAD_TO_SIGMA * np.median(np.abs(levels - level))
                 state["variance"][column] = np.median(state["variance"][members]) + spread**2
                 state["prior"][column] = self._settings.minimum_samples
-
-    def _keep(self, step_seconds: float) -> None:
-        self._age += 1
-        if self._age * step_seconds < KEEP_SECONDS:
-            return
-        self._age = 0
-        for name in ("level", "variance"):
-            self._kept[name][0] = self._kept[name][1]
-            self._kept[name][1] = np.where(
-                self._columns["count"] >= self._settings.minimum_samples, self._columns[name], _NAN
-            )
 
     def _computed(self, window: Window) -> _View:
         self._follow(window)
