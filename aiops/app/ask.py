@@ -136,7 +136,7 @@ class Ask:
 
 
 class _Records:
-    """What the pipeline and the archive know, as answers want it."""
+    """What the pipeline and the archive know, as answers want it; for one question."""
 
     def __init__(
         self,
@@ -154,6 +154,7 @@ class _Records:
         self._marks: Sequence[Mark] = ()
         self._moved: Sequence[Moved] | None = None
         self.ends: Mapping[SeriesKey, Exhaustion] = {}
+        self._measured: Sequence[Measured] | None = None
 
     async def load_changes(self, query: Query, marks: Sequence[Mark]) -> None:
         """What only an answer about changes needs."""
@@ -164,19 +165,24 @@ class _Records:
 
     def marks(self, query: Query) -> Sequence[Mark]:
         there = [one for one in self._marks if query.start <= one.at <= query.end]
-        return [one for one in there if not query.names or _carries(one.entity, query.names)]
+        return [one for one in there if _is_named(one.entity, query)]
 
     def moved(self, query: Query) -> Sequence[Moved] | None:
         if self._moved is None:
             return None
-        return [one for one in self._moved if not query.names or _carries(one.key.entity, query.names)]
+        return [one for one in self._moved if _is_named(one.key.entity, query)]
 
     def run_outs(self, query: Query) -> Sequence[tuple[SeriesKey, Exhaustion]]:
-        named = {key: end for key, end in self.ends.items() if not query.names or _carries(key.entity, query.names)}
+        named = {key: end for key, end in self.ends.items() if _is_named(key.entity, query)}
         about = {key: end for key, end in named.items() if key.signal in query.signals} or named
         return sorted(about.items(), key=lambda item: (isnan(item[1].seconds), item[1].seconds, str(item[0])))
 
     def measured(self, query: Query) -> Sequence[Measured]:
+        if self._measured is None:  # "why" asks twice: what moved, and which incidents are there
+            self._measured = self._measure(query)
+        return self._measured
+
+    def _measure(self, query: Query) -> Sequence[Measured]:
         chosen = _widest([key for key in self._pipeline.ring.window().keys if key and _is_asked(key, query)], query)
         found = [one for key in chosen[:_MOST_SERIES] if (one := self._one(key, query)) is not None]
         if not query.stat:  # tails where they are known, means elsewhere
@@ -194,14 +200,12 @@ class _Records:
         if not inside.any():
             return None
         values, at = history.values[inside].astype(np.float64), history.at[inside]
-        bad = SIGNALS[key.signal].bad
-        low = bad is Bad.LOW if query.lowest is None else query.lowest
         mean = float(values.mean())
-        place = int(values.argmin() if low else values.argmax())
+        place = int(values.argmin() if _is_low(key.signal, query) else values.argmax())
         earlier = history.values[history.at < query.start]
         earlier = earlier[~np.isnan(earlier)]
         before = float(np.median(earlier)) if earlier.size else float("nan")
-        sided = query.intent is Intent.RANK or bad in (Bad.HIGH, Bad.LOW)
+        sided = query.intent is Intent.RANK or SIGNALS[key.signal].bad in (Bad.HIGH, Bad.LOW)
         worst = float(values[place]) if sided else mean
         return Measured(key, unit_of(key), worst, float(at[place]), mean, before, float(values[-1]))
 
@@ -227,7 +231,7 @@ class _Records:
 
     def alerts(self, query: Query) -> Sequence[Alert]:
         active = [alert for alert in self._pipeline.alerts.values() if alert.active]
-        named = [one for one in active if not query.names or _carries(one.key.series.entity, query.names)]
+        named = [one for one in active if _is_named(one.key.series.entity, query)]
         return sorted(named, key=lambda alert: -alert.started_at)
 
     def recommendations(self) -> Sequence[Record]:
@@ -241,7 +245,7 @@ def _is_asked(key: SeriesKey, query: Query) -> bool:
     if key.signal not in (query.signals or (STATE_SIGNALS if query.intent is Intent.STATE else ())):
         return False
     stats = (query.stat,) if query.stat else (TAIL, MEAN) if SIGNALS[key.signal].kind is Kind.DISTRIBUTION else ("",)
-    return key.stat in stats and (not query.names or _carries(key.entity, query.names))
+    return key.stat in stats and _is_named(key.entity, query)
 
 
 def _widest(keys: Sequence[SeriesKey], query: Query) -> Sequence[SeriesKey]:
@@ -259,9 +263,18 @@ def _ranked(found: Sequence[Measured], query: Query) -> Sequence[Measured]:
     if not found:
         return found
     signal = min((one.key.signal for one in found), key=query.signals.index)
-    low = SIGNALS[signal].bad is Bad.LOW if query.lowest is None else query.lowest
+    side = 1 if _is_low(signal, query) else -1
     same = [one for one in found if one.key.signal == signal]
-    return sorted(same, key=lambda one: (1 if low else -1) * (one.worst if query.timed else one.last))
+    return sorted(same, key=lambda one: side * (one.worst if query.timed else one.last))
+
+
+def _is_low(signal: str, query: Query) -> bool:
+    """Whether the low side is asked for; where the question does not say, the one that hurts."""
+    return SIGNALS[signal].bad is Bad.LOW if query.lowest is None else query.lowest
+
+
+def _is_named(entity: Entity, query: Query) -> bool:
+    return not query.names or _carries(entity, query.names)
 
 
 def _carries(entity: Entity, names: Sequence[str]) -> bool:

@@ -14,11 +14,9 @@ from aiops.explain.knowledge import SHIPPED, Found
 from aiops.explain.narrator import Part, Summary, called, moment
 from aiops.explain.phrases import ANSWERS, PHRASES
 from aiops.explain.quantities import worded
-from aiops.explain.questions import Intent, Query
+from aiops.explain.questions import Intent, Query, look_up
 from aiops.explain.words import Language, Words, plain
 from aiops.incidents.alert import Alert, Incident
-from aiops.signals.catalog import SIGNALS
-from aiops.signals.telemetry import exported_name
 from aiops.signals.types import Mark, SeriesKey
 
 _MOST = 5
@@ -228,8 +226,7 @@ class _Writer:
                  at=moment(one.at), **told, **more)  # fmt: skip
 
     def _cite(self, key: SeriesKey) -> str:
-        matchers = f'stat="{key.stat}"' if key.stat else ""
-        return self._given.cite(str(key), f"{exported_name(SIGNALS[key.signal])}{{{matchers}}}")
+        return self._given.cite(str(key), look_up(key.signal, key.stat))
 
     def _signal(self, key: SeriesKey) -> str:
         return self._words.signal(key.signal, key.stat, self._language)

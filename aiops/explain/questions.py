@@ -5,7 +5,7 @@ same question at the same time compiles to the same query. Times are UTC.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -158,8 +158,13 @@ class Query:
     @property
     def promql(self) -> tuple[str, ...]:
         """The same for every signal, to ask a Prometheus that scrapes this daemon."""
-        matchers = f'stat="{self.stat}"' if self.stat else ""
-        return tuple(f"{exported_name(SIGNALS[name])}{{{matchers}}}" for name in self.signals)
+        return tuple(look_up(name, self.stat) for name in self.signals)
+
+
+def look_up(signal: str, stat: str) -> str:
+    """How a Prometheus that scrapes this daemon is asked for a signal."""
+    matchers = f'stat="{stat}"' if stat else ""
+    return f"{exported_name(SIGNALS[signal])}{{{matchers}}}"
 
 
 def compile_question(
@@ -219,14 +224,19 @@ def _signals_in(text: str, signals: Mapping[str, Mapping[Language, tuple[str, ..
 
 
 def _called_in(text: str, called: Mapping[str, str]) -> tuple[str, ...]:
-    found, rest = [], text.lower()
-    for name in sorted(called, key=lambda one: (-len(one), one)):
-        pattern = re.escape(name) if _CHINESE.search(name) else rf"(?<![a-z0-9_]){re.escape(name)}(?![a-z0-9_])"
-        match = re.search(pattern, rest)
-        if match:
-            found.append((match.start(), called[name]))
-            rest = rest[: match.start()] + " " * len(match.group()) + rest[match.end() :]
-    return tuple(dict.fromkeys(signal for _, signal in sorted(found)))[:4]
+    def pattern(name: str) -> str:
+        return re.escape(name) if _CHINESE.search(name) else rf"(?<![a-z0-9_]){re.escape(name)}(?![a-z0-9_])"
+
+    return tuple(dict.fromkeys(called[name] for _, name in sorted(_spotted(text, called, pattern))))[:4]
+
+
+def _spotted(text: str, names: Iterable[str], pattern: Callable[[str], str]) -> Iterator[tuple[int, str]]:
+    """Names in a text and where, the longest first; what one has taken is no part of another."""
+    rest = text.lower()
+    for name in sorted(names, key=lambda one: (-len(one), one)):
+        if match := re.search(pattern(name), rest):
+            yield match.start(), name
+            rest = rest[: match.start()] + " " * len(name) + rest[match.end() :]
 
 
 def _names_in(text: str, names: Iterable[str]) -> tuple[str, ...]:
@@ -235,14 +245,12 @@ def _names_in(text: str, names: Iterable[str]) -> tuple[str, ...]:
     for name in sorted(names):
         for alias in {name, name.rpartition(":")[0], *_GPU.findall(name)}:
             called.setdefault(alias.lower(), []).append(name)
-    rest = text.lower()
-    found: list[str] = []
-    for alias in sorted((one for one in called if len(one) > 1), key=lambda one: (-len(one), one)):
-        match = re.search(rf"(?<![a-z0-9_.:-]){re.escape(alias)}(?![a-z0-9_:-])", rest)
-        if match:
-            found += called[alias]
-            rest = rest[: match.start()] + " " * len(alias) + rest[match.end() :]
-    return tuple(dict.fromkeys(found))
+
+    def pattern(alias: str) -> str:
+        return rf"(?<![a-z0-9_.:-]){re.escape(alias)}(?![a-z0-9_:-])"
+
+    found = _spotted(text, (alias for alias in called if len(alias) > 1), pattern)
+    return tuple(dict.fromkeys(name for _, alias in found for name in called[alias]))
 
 
 def _iso(at: float) -> str:
