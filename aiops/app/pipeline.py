@@ -84,7 +84,7 @@ class Pipeline:
             Detectors to do without in this turn.
         """
         # Who neither answered nor failed yet is not known to be silent.
-        up = {source.source: source.up for source in sources if source.last_success or source.failures}
+        up = {source.source: source.up for source in sources if source.heard}
         pools = self.pools.reading(self._fresh(now, readings, sources), now, up)
         self.ring.append(now, [*readings, pools], elapsed_seconds=elapsed_seconds)
         marks = (*marks, *(mark for reading in readings for mark in reading.marks))

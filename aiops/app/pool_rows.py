@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from aiops.capacity.constraint import RECENT_SECONDS
 from aiops.capacity.lead import Lead, lead_of
 from aiops.capacity.observed import NAN, History, believable
 from aiops.detect.base import Window
@@ -173,7 +174,7 @@ def gateway_queue(pools: Mapping[Entity, PoolRows], pool: Entity) -> float:
     """Requests that waited in the last two minutes in pools of the same model that run nothing themselves: gateways."""
     model = pool.label("model_name")
     found = [
-        rows.history.recent("queue_len", 120.0)
+        rows.history.recent("queue_len", RECENT_SECONDS)
         for other, rows in pools.items()
         if other != pool and other.label("model_name") == model and np.isnan(rows.history.now("running"))
     ]

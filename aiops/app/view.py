@@ -56,7 +56,7 @@ def series_record(key: SeriesKey) -> SeriesRecord:
 def target_record(status: SourceStatus) -> TargetRecord:
     """One source as ``/api/v1/targets`` shows it."""
     # Asked and not there, but that is no failure (a node without a GPU): neither up nor down.
-    never = status.last_attempt == 0.0 or (not status.up and not status.failures)
+    never = status.last_attempt == 0.0 or not status.heard
     return {
         "source": status.source,
         "kind": status.kind,

@@ -18,7 +18,7 @@ from aiops.capacity.curve import fit_curve
 from aiops.capacity.observed import NAN, History
 from aiops.capacity.sizing import Engine
 
-_RECENT_SECONDS = 120.0
+RECENT_SECONDS = 120.0
 _FULL = 0.95
 _FULL_SECONDS = 60.0  # what waited for two minutes may have waited for a batch that filled only in the last of them
 _KV_HIGH = 0.9
@@ -79,8 +79,8 @@ def binding_constraint(
     stuck
         Replicas that hold requests and make no progress.
     """
-    queue, running = history.recent("queue_len", _RECENT_SECONDS), history.recent("running", _RECENT_SECONDS)
-    ready, kv = history.recent("ready", _RECENT_SECONDS), history.recent("kv_use", _RECENT_SECONDS)
+    queue, running = history.recent("queue_len", RECENT_SECONDS), history.recent("running", RECENT_SECONDS)
+    ready, kv = history.recent("ready", RECENT_SECONDS), history.recent("kv_use", RECENT_SECONDS)
     each = running / ready if ready > 0.0 else NAN
     waiting = queue >= 1.0
     if gateway_queue >= 1.0 and not waiting and not _full(history, engine):
@@ -106,7 +106,7 @@ def _full(history: History, engine: Engine | None) -> bool:
     """The batch was as large as it can be within the last minute, or, when nobody says how large, as it ever was."""
     with np.errstate(divide="ignore", invalid="ignore"):
         batch = history.column("running") / history.column("ready")
-    slots = history.recent("max_running", _RECENT_SECONDS) / history.recent("ready", _RECENT_SECONDS)
+    slots = history.recent("max_running", RECENT_SECONDS) / history.recent("ready", RECENT_SECONDS)
     if isnan(slots) and engine is not None:
         slots = engine.slots
     if isnan(slots):
@@ -117,7 +117,7 @@ def _full(history: History, engine: Engine | None) -> bool:
 
 def _uneven(history: History, engine: Engine | None, each: float, stuck: Sequence[str]) -> Binding | None:
     """Requests wait on one replica while others have room."""
-    busiest, idle = history.recent("busiest", _RECENT_SECONDS), history.recent("idle", _RECENT_SECONDS)
+    busiest, idle = history.recent("busiest", RECENT_SECONDS), history.recent("idle", RECENT_SECONDS)
     if _full(history, engine) and not idle >= 1.0:
         return None
     if stuck:
@@ -125,7 +125,7 @@ def _uneven(history: History, engine: Engine | None, each: float, stuck: Sequenc
             Limit.STUCK, tuple(f"{name} holds requests and makes no progress" for name in stuck),
             relieved_by_replicas=False, advice="restart it, and send it nothing until then",
         )  # fmt: skip
-    mean = each + history.recent("queue_len", _RECENT_SECONDS) / history.recent("ready", _RECENT_SECONDS)
+    mean = each + history.recent("queue_len", RECENT_SECONDS) / history.recent("ready", RECENT_SECONDS)
     if not busiest >= _UNEVEN * max(mean, 1.0):
         return None
     return Binding(
@@ -135,7 +135,7 @@ def _uneven(history: History, engine: Engine | None, each: float, stuck: Sequenc
 
 
 def _queued(history: History, engine: Engine | None, queue: float, each: float, kv: float) -> Binding:
-    preempted = history.recent("preemptions", _RECENT_SECONDS)
+    preempted = history.recent("preemptions", RECENT_SECONDS)
     evidence = [f"{queue:.0f} requests wait while {each:.1f} run in each replica"]
     if not isnan(kv):
         evidence.append(f"KV cache at {kv:.0%}")
@@ -167,8 +167,8 @@ def _unqueued(history: History, engine: Engine | None, each: float, kv: float) -
         return Binding(
             Limit.COMPUTE, (f"{each:.0f} run in each replica; beyond about {knee:.0f} they only slow each other",)
         )
-    if _prefill_share(history) >= 0.8 and history.recent("ttft", _RECENT_SECONDS) > 1.0:
-        return Binding(Limit.PREFILL, (f"time to first token is {history.recent('ttft', _RECENT_SECONDS):.1f} s",))
+    if _prefill_share(history) >= 0.8 and history.recent("ttft", RECENT_SECONDS) > 1.0:
+        return Binding(Limit.PREFILL, (f"time to first token is {history.recent('ttft', RECENT_SECONDS):.1f} s",))
     return Binding(Limit.NONE)
 
 
@@ -192,6 +192,6 @@ def _knee(history: History, engine: Engine | None) -> float:
 
 
 def _prefill_share(history: History) -> float:
-    prefill, ttft = history.recent("prefill", _RECENT_SECONDS), history.recent("ttft", _RECENT_SECONDS)
-    wait = np.nan_to_num(history.recent("queue_wait", _RECENT_SECONDS))
+    prefill, ttft = history.recent("prefill", RECENT_SECONDS), history.recent("ttft", RECENT_SECONDS)
+    wait = np.nan_to_num(history.recent("queue_wait", RECENT_SECONDS))
     return prefill / (ttft - float(wait)) if ttft - float(wait) > 0.0 else NAN

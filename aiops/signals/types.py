@@ -179,6 +179,11 @@ class SourceStatus:
     facts: dict[str, str | float] = field(default_factory=dict)
 
     @property
+    def heard(self) -> bool:
+        """It answered or failed at some time; before that it is neither up nor down."""
+        return self.last_success > 0 or self.failures > 0
+
+    @property
     def up(self) -> bool:
         """The last attempt succeeded."""
         return self.last_success > 0 and self.failures == 0
